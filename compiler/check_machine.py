@@ -1,0 +1,215 @@
+"""The resource bank against what EC2 has: machines, their prices and places, and the limits of their volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from compiler.blueprint import Blueprint, Choice, Stage, VolumeType
+from compiler.catalogue import instances, regions, unpriced
+from compiler.deployment import CloudKind, Deployment
+from compiler.findings import Sources
+from compiler.shape import suggest
+from state.errors import SourceError
+
+BASE_IOPS: Final = 3000
+"""I/O operations per second that every gp3 volume has."""
+MIB_PER_IOPS: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeLimits:
+    """What EBS allows for one type, from its documentation (November 2026).
+
+    Attributes:
+        least_gb: the smallest volume.
+        most_gb: the largest.
+        least_iops: the least one may ask for; None where one may not ask.
+        most_iops: the most.
+        ratio: operations per second for each GB.
+        needs_iops: whether one must say how many.
+    """
+
+    least_gb: int = 1
+    most_gb: int = 16_384
+    least_iops: int | None = None
+    most_iops: int = 0
+    ratio: int = 0
+    needs_iops: bool = False
+
+
+VOLUMES: Final = {
+    VolumeType.GP2: VolumeLimits(),
+    VolumeType.GP3: VolumeLimits(most_gb=65_536, least_iops=BASE_IOPS, most_iops=80_000, ratio=500),
+    VolumeType.IO1: VolumeLimits(least_gb=4, least_iops=100, most_iops=64_000, ratio=50, needs_iops=True),
+    VolumeType.IO2: VolumeLimits(
+        least_gb=4, most_gb=65_536, least_iops=100, most_iops=256_000, ratio=1000, needs_iops=True
+    ),
+}
+
+
+def check_machines(sources: Sources, blueprint: Blueprint) -> Iterator[SourceError]:
+    """Yield what is wrong with each choice of a resource bank."""
+    deployment = sources.platform.deployment
+    for number, choice in enumerate(blueprint.resources):
+        problems = (
+            *_check_type(choice, blueprint),
+            *_check_place(choice, deployment),
+            *_check_volume(choice),
+        )
+        for problem in problems:
+            yield sources.error(
+                blueprint.place,
+                problem.message,
+                ("resources", number, *problem.path),
+                way_out=problem.way_out,
+                rule=problem.rule,
+            )
+        first = blueprint.resources.index(choice)
+        if first < number:
+            message = f"is the same machine as resources[{first}]."
+            yield sources.error(
+                blueprint.place, message, ("resources", number), way_out="Keep one.", rule="machine-twice"
+            )
+
+
+def warn_about_machines(sources: Sources, blueprint: Blueprint) -> Iterator[SourceError]:
+    """Yield what works today and may not tomorrow, or costs more than it seems."""
+    home = sources.platform.deployment.region
+    for number, choice in enumerate(blueprint.resources):
+        machine = instances().get(choice.instance_type)
+        if machine and machine.successor:
+            message = f"{machine.name} is retired or retiring."
+            yield sources.error(
+                blueprint.place,
+                message,
+                ("resources", number, "instance_type"),
+                way_out=f"Its successor is {machine.successor}.",
+                rule="machine-retired",
+            )
+        if choice.region not in (None, home):
+            message = f"the machine is in {choice.region}, the data in {home}: each transfer is paid for and slow."
+            yield sources.error(blueprint.place, message, ("resources", number, "region"), rule="machine-place")
+    yield from _warn_about_images(sources, blueprint)
+
+
+def _warn_about_images(sources: Sources, blueprint: Blueprint) -> Iterator[SourceError]:
+    """On AWS a machine starts from an image of its own region; the embedded cloud builds images itself."""
+    deployment, image = sources.platform.deployment, blueprint.environment.image
+    if deployment.cloud is not CloudKind.AWS or blueprint.stage is Stage.DRAFT:
+        return
+    for region in sorted({choice.region or deployment.region for choice in blueprint.resources} - image.keys()):
+        message = f"names no image for {region}, where its machines are: no job can start there."
+        way_out = "Bake one and name it, or keep the blueprint a draft."
+        yield sources.error(blueprint.place, message, ("environment", "image"), way_out=way_out, rule="image")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Problem:
+    """What is wrong with a choice: `path` leads to the field."""
+
+    rule: str
+    path: tuple[str | int, ...]
+    message: str
+    way_out: str = ""
+
+
+def _check_type(choice: Choice, blueprint: Blueprint) -> Iterator[_Problem]:
+    name, path = choice.instance_type, ("instance_type",)
+    machine = instances().get(name)
+    if name in unpriced():
+        message = f"no price of {name!r} is known, so no cost can be bounded."
+        way_out = "Use another machine, or add its price to compiler/data/prices.json."
+        yield _Problem(rule="machine-price", path=path, message=message, way_out=way_out)
+    elif machine is None:
+        message = f"{name!r} is not an instance type of the catalogue."
+        yield _Problem(
+            rule="machine",
+            path=path,
+            message=message,
+            way_out=suggest(name, {*instances(), *unpriced()}, say_all=False),
+        )
+    if machine is None:
+        return
+    architecture = blueprint.environment.architecture
+    if machine.architecture != architecture:
+        message = f"{name} is {machine.architecture}, and the image is {architecture}."
+        way_out = "Choose another machine, or set environment.architecture and build for it."
+        yield _Problem(rule="machine-architecture", path=path, message=message, way_out=way_out)
+    if choice.gpus is not None and machine.gpus < choice.gpus:
+        has = f"{machine.gpus} of them" if machine.gpus else "none"
+        counted = "1 GPU is" if choice.gpus == 1 else f"{choice.gpus} GPUs are"
+        message = f"{counted} counted on, and {name} has {has}."
+        yield _Problem(rule="machine-gpus", path=("gpus",), message=message, way_out=_suggest_gpus(choice, blueprint))
+
+
+def _suggest_gpus(choice: Choice, blueprint: Blueprint) -> str:
+    """Return the cheapest machine that has the GPUs and the architecture."""
+    fit = [
+        one
+        for one in instances().values()
+        if one.gpus >= (choice.gpus or 0)
+        and one.architecture == blueprint.environment.architecture
+        and one.successor is None
+    ]
+    cheapest = min(fit, key=lambda one: (one.hourly_usd, one.name), default=None)
+    return f"The cheapest that has is {cheapest.name}." if cheapest else "No machine of the catalogue has."
+
+
+def _check_place(choice: Choice, deployment: Deployment) -> Iterator[_Problem]:
+    name = choice.region or deployment.region
+    region = regions().get(name)
+    if region is None:
+        if choice.region is not None:
+            yield _Problem(
+                rule="region",
+                path=("region",),
+                message=f"there is no region {name!r}.",
+                way_out=suggest(name, regions(), say_all=False),
+            )
+        return
+    machine = instances().get(choice.instance_type)
+    if machine and machine.successor is None and region.families and machine.family not in region.families:
+        way_out = "Choose another machine or region. If AWS has it by now, `.ci/catalogue.py` refreshes the table."
+        message = f"{machine.family} machines are not offered in {name}."
+        yield _Problem(rule="machine-place", path=("instance_type",), message=message, way_out=way_out)
+    for number, zone in enumerate(choice.zones):
+        if zone not in region.zones:
+            message = f"{zone!r} is not a zone of {name}: it has {', '.join(sorted(region.zones))}."
+            yield _Problem(rule="machine-place", path=("zones", number), message=message)
+
+
+def _check_volume(choice: Choice) -> Iterator[_Problem]:
+    kind, limits = choice.volume_type, VOLUMES[choice.volume_type]
+    if not limits.least_gb <= choice.volume_gb <= limits.most_gb:
+        message = f"a {kind} volume has {limits.least_gb} to {limits.most_gb} GB, not {choice.volume_gb}."
+        yield _Problem(rule="volume", path=("volume_gb",), message=message)
+    yield from _check_iops(choice, limits)
+    if choice.throughput is None:
+        return
+    if kind is not VolumeType.GP3:
+        message = f"the throughput of a {kind} volume cannot be chosen."
+        yield _Problem(rule="volume", path=("throughput",), message=message, way_out="Remove it, or use gp3.")
+    elif choice.throughput > (most := int(max(choice.iops or 0, BASE_IOPS) * MIB_PER_IOPS)):
+        needed = choice.throughput * 4
+        message = f"{choice.throughput} MiB/s are more than {choice.iops or BASE_IOPS} iops carry, {most}."
+        yield _Problem(
+            rule="volume", path=("throughput",), message=message, way_out=f"Raise iops to at least {needed}."
+        )
+
+
+def _check_iops(choice: Choice, limits: VolumeLimits) -> Iterator[_Problem]:
+    kind, iops, path = choice.volume_type, choice.iops, ("iops",)
+    if iops is None:
+        if limits.needs_iops:
+            yield _Problem(rule="volume", path=path, message=f"is missing: a {kind} volume is bought by its iops.")
+    elif limits.least_iops is None:
+        message = f"the iops of a {kind} volume cannot be chosen."
+        yield _Problem(rule="volume", path=path, message=message, way_out="Remove them, or use gp3.")
+    elif not limits.least_iops <= iops <= limits.most_iops:
+        message = f"a {kind} volume has {limits.least_iops} to {limits.most_iops} iops, not {iops}."
+        yield _Problem(rule="volume", path=path, message=message)
+    elif iops > (most := max(choice.volume_gb * limits.ratio, BASE_IOPS if kind is VolumeType.GP3 else 0)):
+        message = f"a {kind} volume of {choice.volume_gb} GB has at most {most} iops, {limits.ratio} for each GB."
+        yield _Problem(rule="volume", path=path, message=message, way_out="Use a larger volume, or ask for fewer.")

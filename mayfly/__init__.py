@@ -1,0 +1,1 @@
+"""The doors of Mayfly: command line, web pages, and the embedded cloud."""

@@ -1,0 +1,1 @@
+"""Effects: events in, Terraform out, results and certificate back."""

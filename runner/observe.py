@@ -1,0 +1,92 @@
+"""Looking at a running job: its instances, and what their agents left in the bucket."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from runner.cloud_values import Cloud, Instance, ObjectInfo
+from runner.monitor import Signs
+from state.chronicle import Attempt, Chronicle
+from state.job import Job, Task
+
+STATUS_LIMIT = 256 * 1024
+REPORT_LIMIT = 32 * 1024 * 1024
+"""Bytes read of what an instance wrote: it runs somebody's code, so nothing it says may fill our memory."""
+
+log = logging.getLogger(__name__)
+
+
+class Observer:
+    """The eyes on one job. Remembers what it has read, so that an unchanged file is not fetched again."""
+
+    def __init__(self, cloud: Cloud, job: Job, deployment: str, chronicle: Chronicle) -> None:
+        """Look at `job` through `cloud`; `chronicle` knows which machine of a task is the present one."""
+        self._cloud, self._job, self._deployment, self._chronicle = cloud, job, deployment, chronicle
+        self._read: dict[str, tuple[str, dict[str, Any]]] = {}
+
+    def look(self) -> list[Signs]:
+        """Return the signs of every task, in order.
+
+        Instances come first and files second: a report that is written between the two looks is seen, so a machine
+        that reported and then ended is never taken for lost.
+        """
+        attempts = self._chronicle.attempts(self._job.id)
+        current = {one.task: one for one in attempts}
+        past = {one.instance for one in attempts if one is not current[one.task]}
+        found = self._cloud.instances(deployment=self._deployment, job=self._job.id)
+        instances = newest([one for one in found if one.id not in past])
+        keys = self._job.results
+        files = {one.key: one for one in self._cloud.list(keys.bucket, keys.logs)}
+        return [
+            self._see(task, instances.get(task.number), files, current.get(task.number)) for task in self._job.tasks
+        ]
+
+    def _see(
+        self, task: Task, instance: Instance | None, files: Mapping[str, ObjectInfo], attempt: Attempt | None
+    ) -> Signs:
+        status_key, report_key = self._job.status_key(task), self._job.results.report(task.number)
+        status_file, report_file = files.get(status_key), files.get(report_key)
+        status = self._fetch(status_key, status_file.etag, STATUS_LIMIT) if status_file else {}
+        report = self._fetch(report_key, report_file.etag, REPORT_LIMIT) if report_file else None
+        run = attempt.run if attempt else 0
+        # What an earlier machine of this task wrote, before it was taken back, says nothing about the present one.
+        heard = status_file is not None and status.get("run", run) == run
+        reported = report is not None and report.get("run", run) == run
+        return Signs(
+            task=task,
+            instance=instance,
+            heard=status_file.modified if status_file and heard else None,
+            status=status if heard else {},
+            report=report if reported else None,
+            reported=report_file.modified if report_file and reported else None,
+            attempt=attempt,
+        )
+
+    def _fetch(self, key: str, etag: str, limit: int) -> dict[str, Any]:
+        known = self._read.get(key)
+        if known is None or known[0] != etag:
+            content = parse(self._cloud.read(self._job.results.bucket, key, limit=limit))
+            known = self._read[key] = (etag, content)
+        return known[1]
+
+
+def newest(instances: list[Instance]) -> dict[int, Instance]:
+    """Return the newest instance of each task; a task has several when one was replaced."""
+    return {one.task: one for one in sorted(instances, key=lambda one: (one.launched, one.id))}
+
+
+def parse(body: bytes) -> dict[str, Any]:
+    """Return the JSON object that an instance wrote; one that is none counts as a failed report.
+
+    A half-written file cannot be: S3 shows objects whole. What is unreadable was written by somebody's program.
+    """
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        found = None
+    if isinstance(found, dict):
+        return found
+    return {"status": "FAILED", "ending": "failed", "reason": "what its instance wrote about it cannot be read"}

@@ -1,0 +1,93 @@
+"""Job workspaces on disk: written once, kept as evidence, and read for what Terraform knows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from compiler.names import tidy_json
+from runner.cloud_values import Cloud
+from state.errors import StateError
+from state.keys import ResultKeys
+
+VALUES = "job.auto.tfvars.json"
+EVIDENCE_LIMIT = 64 * 1024 * 1024
+"""Bytes of one file that is kept; Terraform's log of a huge job is cut there."""
+
+
+def write_once(root: Path, files: Mapping[str, str]) -> None:
+    """Write a workspace whole or not at all; one that is there stays as it is.
+
+    Raises:
+        StateError: the disk is full or the folder may not be written.
+    """
+    if root.exists():
+        return
+    draft = root.with_name(f".{root.name}.draft")
+    try:
+        shutil.rmtree(draft, ignore_errors=True)
+        for name, text in files.items():
+            path = draft / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        draft.replace(root)
+    except OSError as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise StateError(f"The workspace {root} cannot be written: {error.strerror}. Free some disk space.") from None
+
+
+def machines_in(state: str) -> dict[int, tuple[str, str]]:
+    """Return the instance of each task that a Terraform state knows: its address and its id, by the task's number."""
+    try:
+        resources = json.loads(state).get("resources", [])
+    except (ValueError, AttributeError):
+        return {}
+    found: dict[int, tuple[str, str]] = {}
+    for resource in resources:
+        if resource.get("type") != "aws_instance":
+            continue
+        path = ".".join(filter(None, [resource.get("module"), resource["type"], resource.get("name", "task")]))
+        for one in resource.get("instances", []):
+            key, identity = str(one.get("index_key", "")), one.get("attributes", {}).get("id")
+            if identity and key.isdigit() and one.get("status") != "tainted":
+                found[int(key)] = (f'{path}["{key}"]', str(identity))
+    return found
+
+
+def change_tasks(root: Path, tasks: Mapping[str, object]) -> None:
+    """Give a workspace new values for some of its tasks; the file is replaced whole, the others stay as they are."""
+    path = root / VALUES
+    values = json.loads(path.read_text(encoding="utf-8"))
+    values["tasks"] |= tasks
+    draft = path.with_suffix(".draft")
+    draft.write_text(tidy_json(values), encoding="utf-8")
+    draft.replace(path)
+
+
+def file_hashes(root: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file that the compiler wrote into a workspace, by its path."""
+    return {
+        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
+        if _is_evidence(root, path) and path.name != "terraform.log"
+    }
+
+
+def _is_evidence(root: Path, path: Path) -> bool:
+    name = path.relative_to(root).as_posix()
+    return not (path.is_symlink() or not path.is_file() or name.startswith(".terraform/") or ".tfstate" in name)
+
+
+def keep_evidence(cloud: Cloud, root: Path, keys: ResultKeys) -> None:
+    """Copy the generated code, the lock file and Terraform's log beside the results.
+
+    The state is left out: what it says is in the certificate, and it may hold what only Terraform should see.
+    """
+    for path in sorted(root.rglob("*")):
+        if _is_evidence(root, path):
+            with path.open("rb") as file:
+                name = path.relative_to(root).as_posix()
+                cloud.write(keys.bucket, keys.workspace + name, file.read(EVIDENCE_LIMIT))

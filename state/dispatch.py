@@ -1,0 +1,138 @@
+"""The gate between admission and the engine: jobs pass it when it is their turn, each of them once.
+
+The decision and the handing over are one transaction, so a crash leaves a job on one side of the gate or on the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from state.budget import lock_account
+from state.job import FINAL, JobStatus
+from state.tables import CANCEL, JOB, STORY
+from state.turns import Caps, Claim, take_turns
+
+GATE = "*"
+"""The account that everybody locks who opens the gate; no group can be called so."""
+AHEAD = 100
+"""How many jobs of each group are looked at: enough to fill the limits."""
+
+AT_ONCE = 25
+"""Jobs that pass in one transaction: on SQLite nobody else can write while it lasts."""
+
+Enqueue = Callable[[sa.Connection, str, str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a job stands in line.
+
+    Attributes:
+        ahead: jobs of its group that wait and were admitted before it.
+        total: jobs of all groups that wait.
+        with_engine: jobs that were handed to the engine and not begun.
+    """
+
+    ahead: int
+    total: int
+    with_engine: int
+
+
+class Gate:
+    """Hands admitted jobs to the engine."""
+
+    def __init__(self, engine: sa.Engine, enqueue: Enqueue) -> None:
+        """Use `engine`, whose tables are up to date; `enqueue` takes a job inside the transaction."""
+        self.engine, self._enqueue = engine, enqueue
+
+    def open(self, caps: Caps, at: datetime) -> list[str]:
+        """Let pass whose turn it is, and keep what the others wait for. Return the ids of those that passed.
+
+        Call it until nobody passes: it lets a few pass at a time.
+        """
+        if not self._anybody_waits():
+            return []
+        with self.engine.begin() as connection:
+            lock_account(connection, GATE)
+            waiting, said = _waiting(connection)
+            turns = take_turns(waiting, _running(connection), caps, at)
+            groups = {claim.job: claim.group for claim in waiting}
+            passed = turns.start[:AT_ONCE]
+            for job in passed:
+                self._enqueue(connection, job, groups[job])
+                connection.execute(JOB.update().where(JOB.c.id == job).values(enqueued=at, waits=None))
+            for job, words in turns.waits.items():
+                if said[job] != words:
+                    connection.execute(JOB.update().where(JOB.c.id == job).values(waits=words))
+                    if said[job] is None:  # later changes are told by `mayfly jobs why`; a story is not a ticker
+                        row = {"job": job, "at": at, "kind": "note", "text": f"waiting: {words}"}
+                        connection.execute(STORY.insert().values(**row))
+        return list(passed)
+
+    def _anybody_waits(self) -> bool:
+        with self.engine.connect() as connection:
+            return connection.execute(sa.select(JOB.c.id).where(*_at_the_gate()).limit(1)).first() is not None
+
+
+def place_of(engine: sa.Engine, job_id: str) -> Place:
+    """Return where a waiting job stands."""
+    mine = sa.select(JOB.c.group_id, JOB.c.turn).where(JOB.c.id == job_id).subquery()
+    count = sa.select(sa.func.count()).select_from(JOB)
+    ahead = count.where(
+        *_at_the_gate(),
+        JOB.c.group_id == sa.select(mine.c.group_id).scalar_subquery(),
+        JOB.c.turn < sa.select(mine.c.turn).scalar_subquery(),
+    )
+    handed = count.where(JOB.c.status == JobStatus.ADMITTED, JOB.c.enqueued.is_not(None))
+    with engine.connect() as connection:
+        return Place(
+            ahead=connection.execute(ahead).scalar() or 0,
+            total=connection.execute(count.where(*_at_the_gate())).scalar() or 0,
+            with_engine=connection.execute(handed).scalar() or 0,
+        )
+
+
+def _at_the_gate() -> tuple[sa.ColumnElement[bool], ...]:
+    return (JOB.c.status == JobStatus.ADMITTED, JOB.c.enqueued.is_(None))
+
+
+def _waiting(connection: sa.Connection) -> tuple[list[Claim], dict[str, str | None]]:
+    """Return the first of each group's waiting jobs and those to be stopped, and what they were told to wait for."""
+    place = sa.func.row_number().over(partition_by=JOB.c.group_id, order_by=JOB.c.turn).label("place")
+    line = (
+        sa.select(*_CLAIM, JOB.c.waits, JOB.c.turn, place, CANCEL.c.job.is_not(None).label("stopping"))
+        .select_from(JOB.outerjoin(CANCEL, CANCEL.c.job == JOB.c.id))
+        .where(*_at_the_gate())
+        .subquery()
+    )
+    query = sa.select(line).where(sa.or_(line.c.place <= AHEAD, line.c.stopping)).order_by(line.c.turn, line.c.id)
+    rows = connection.execute(query).all()
+    return [_claim(row, stopping=bool(row.stopping)) for row in rows], {row.id: row.waits for row in rows}
+
+
+def _running(connection: sa.Connection) -> list[Claim]:
+    """Return the jobs that passed and have not ended: until then their machines may be there."""
+    query = sa.select(*_CLAIM).where(
+        JOB.c.status.not_in([status.value for status in FINAL]), JOB.c.enqueued.is_not(None)
+    )
+    return [_claim(row) for row in connection.execute(query)]
+
+
+_CLAIM = (JOB.c.id, JOB.c.group_id, JOB.c.analysis, JOB.c.instances, JOB.c.vcpus, JOB.c.region, JOB.c.changed)
+
+
+def _claim(row: sa.Row[tuple[object, ...]], *, stopping: bool = False) -> Claim:
+    return Claim(
+        job=row.id,
+        group=row.group_id,
+        analysis=row.analysis,
+        instances=row.instances,
+        vcpus=row.vcpus,
+        region=row.region,
+        since=row.changed,
+        stopping=stopping,
+    )

@@ -1,0 +1,191 @@
+"""The comment: the same bytes for the same input, within GitHub's limit, and nobody's text breaks out of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from decimal import Decimal
+from html.parser import HTMLParser
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compiler.blueprint import Choice, Limits, Stage
+from compiler.load import load_platform
+from compiler.model import Platform
+from compiler.profile import Budget, Group, Member
+from compiler.review.html import render_html
+from compiler.review.markdown import LIMIT, MARK, quote, render_markdown
+from compiler.review.money import compare_prices, save_price
+from compiler.review.report import Review, review
+from compiler.review.sections import lay_out
+from compiler.review.values import RootPlan
+from compiler.review.words import describe_blueprints, describe_groups
+from state.errors import Place
+from tests.compiler.plans import a_change, a_plan, a_policy, a_role_policy
+from tests.compiler.projects import Project, example_project
+from tests.fakes.platform import a_platform
+
+HOSTILE = "</details> <script>alert(1)</script> @everyone [x](http://evil) ```\n# Approved | a | \u202e #1 `rm`"
+
+
+def changed(example: Project, **edits: tuple[str, str]) -> tuple[Platform, Platform]:
+    """Return the example platform before and after edits of its files."""
+    before = load_platform(example.folder)
+    after = example_project(example.folder.parent / "after")
+    for path, (old, new) in edits.items():
+        file = {"pca": "blueprints/pca/blueprint.yaml", "lab1": "users/lab1.yaml", "lab2": "users/lab2.yaml"}[path]
+        text = (after.folder / file).read_text()
+        assert old in text
+        after.write(file, text.replace(old, new))
+    return before, load_platform(after.folder)
+
+
+def test_a_change_of_limits_is_said_in_the_units_of_the_yaml(example: Project) -> None:
+    said = describe_blueprints(*changed(example, pca=("duration: 10", "duration: 25")))["pca"]
+    assert said[0] == "limits.duration was 10 min and is 25 min."
+    assert re.fullmatch(r"Analysis version \w{16} becomes \w{16}: .*", said[1])
+
+
+def test_machines_and_parameters_have_sentences(example: Project) -> None:
+    said = describe_blueprints(*changed(example, pca=("m5.large", "m5.4xlarge")))["pca"]
+    assert said[0] == "Its default machine was m5.large (standard) and is m5.4xlarge (standard)."
+    example.write("blueprints/pca/blueprint.yaml", (example.folder / "blueprints/pca/blueprint.yaml").read_text())
+    said = describe_blueprints(*changed(example, pca=("      default: 2\n", "      default: 3\n")))["pca"]
+    assert "The parameter n_components has other rules: its default was 2 and is 3." in said
+
+
+def test_a_group_that_opts_in_may_now_use_it(example: Project) -> None:
+    said = describe_groups(*changed(example, lab2=("  amount: 20\n", "  amount: 90\nanalyses: [pca]\n")))["lab2"]
+    assert said == (
+        "Its budget was 20 USD monthly and is 90 USD monthly.",
+        "Group lab2 may now use pca: send data and jobs, and read its own results.",
+    )
+
+
+def test_people_who_come_and_go_are_named() -> None:
+    before = a_platform()
+    place = Place(file="x")
+    group = Group(id="lab1", title="One", place=place, members=(Member(name="B", email="b@x.org"),), analyses=("pca",))
+    after = replace(before, groups={**before.groups, "lab1": group})
+    assert describe_groups(before, after) == {"lab1": ("A leaves.", "B joins as member.")}
+
+
+def test_what_is_removed_says_what_stays() -> None:
+    before = a_platform()
+    gone = replace(before, blueprints={}, groups={"lab2": before.groups["lab2"]})
+    assert "Its bucket demo-pca and all data in it stay." in describe_blueprints(before, gone)["pca"][0]
+    assert "lose all access" in describe_groups(before, gone)["lab1"][0]
+
+
+def test_prices_and_what_budgets_buy() -> None:
+    before = a_platform()
+    pca = before.blueprints["pca"]
+    dearer = replace(pca, resources=(Choice(instance_type="m5.4xlarge"),), limits=Limits(duration_s=1200))
+    after = replace(before, blueprints={"pca": dearer})
+    (price,) = compare_prices(before, after)
+    assert (price.before, price.after) == (Decimal("0.096"), Decimal("0.768"))
+    assert (price.job_before, price.job_after) == (Decimal("0.0160"), Decimal("0.2560"))
+    assert save_price(price.after) == Decimal("0.3072")
+    assert [(r.group, r.before_h, r.after_h) for r in price.reach] == [("lab1", 3125, 390)]
+    assert compare_prices(before, before) == ()
+
+
+def hostile_review() -> Review:
+    before = a_platform()
+    blueprint = replace(before.blueprints["pca"], title=HOSTILE, description=HOSTILE, stage=Stage.PRIVATE)
+    group = Group(
+        id="lab9",
+        title=HOSTILE,
+        place=Place(file="x"),
+        members=(Member(name=HOSTILE, email="x@y.z"),),
+        budget=Budget(amount=Decimal(1), currency="USD"),
+    )
+    lab1 = replace(before.groups["lab1"], members=(Member(name=HOSTILE, email="q@y.z"),))
+    after = replace(before, blueprints={"pca": blueprint}, groups={**before.groups, "lab1": lab1, "lab9": group})
+    plan = a_plan(
+        a_change("aws_s3_bucket", action="delete", before={"bucket": HOSTILE, "tags": {HOSTILE: HOSTILE}}),
+        a_change("aws_s3_bucket", "n", after={"bucket": "b", "tags": {HOSTILE: HOSTILE}}),
+        a_role_policy(a_policy([HOSTILE], [HOSTILE])),
+    )
+    failed = RootPlan(root="base", error=HOSTILE)
+    return review([plan, failed], after, before, notes=[HOSTILE])
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+        assert not any(name.startswith("on") or name in {"src", "href"} for name, _ in attrs)
+
+
+def test_hostile_text_stays_text_in_markdown() -> None:
+    text = render_markdown(hostile_review())
+    outside = re.sub(r"(?ms)^(`{3,})diff\n.*?^\1$", "", text)
+    assert "<script" not in outside
+    assert outside.count("<details>") == outside.count("</details>") == 1
+    assert "@everyone" not in outside
+    assert not re.search(r"(?<!\\)\]\(", outside)
+    assert "\u202e" not in text
+    assert not re.search(r"(?m)^# Approved", text)
+    rows = [line for line in outside.splitlines() if line.startswith("| ")]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {6}
+
+
+def test_hostile_text_stays_text_in_html() -> None:
+    tags = Tags()
+    tags.feed(render_html(hostile_review()))
+    assert "script" not in tags.seen
+    assert "a" not in tags.seen
+
+
+@given(st.text())
+def test_quoted_text_is_one_line_without_mark_up(text: str) -> None:
+    quoted = quote(text)
+    assert "\n" not in quoted
+    assert "<" not in quoted
+    assert not re.search(r"@\w", quoted)
+    assert not re.search(r"(?<!\\)(?:\\\\)*[`*\[\]|]", quoted)
+
+
+def test_the_same_input_gives_the_same_bytes() -> None:
+    one, other = hostile_review(), hostile_review()
+    assert render_markdown(one) == render_markdown(other)
+    assert render_html(one) == render_html(other)
+
+
+def test_it_is_found_again_by_its_first_line() -> None:
+    assert render_markdown(review([], a_platform())).startswith(MARK + "\n")
+
+
+def test_data_loss_comes_first_and_survives_the_limit() -> None:
+    rows = [a_change("aws_s3_bucket", f"b{i:04}", after={"bucket": "é" * 200}) for i in range(800)]
+    plan = a_plan(a_change("aws_s3_bucket", action="delete", before={"bucket": "precious"}), *rows)
+    made = review([plan], a_platform())
+    assert lay_out(made)[0].title == "DATA LOSS"
+    text = render_markdown(made, artefact="the artefact")
+    assert len(text.encode()) <= LIMIT
+    assert "The bucket precious is deleted" in text
+    assert re.search(r"This is not all: \d+ lines did not fit and are in the artefact", text)
+    assert text.count("<details>") == text.count("</details>") == 1
+    whole = render_markdown(made, limit=None)
+    assert len(whole.encode()) > LIMIT
+    assert "This is not all" not in whole
+
+
+def test_a_secret_reaches_no_format() -> None:
+    plan = a_plan(
+        a_change(
+            "aws_iam_role",
+            after={"password": "hunter2-top", "name": "r", "description": "AKIAABCDEFGHIJKLMNOP"},
+            after_sensitive={"name": True},
+        )
+    )
+    made = review([plan], a_platform())
+    for text in (render_markdown(made, limit=None), render_html(made), repr(made)):
+        assert "hunter2" not in text
+        assert "AKIA" not in text
+        assert '"r"' not in text

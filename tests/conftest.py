@@ -1,0 +1,42 @@
+"""What all tests share: no test reads the person's own cloud, configuration or home."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+END_TO_END = "end_to_end"
+FOREIGN = ("AWS_", "MAYFLY_HOME", "MAYFLY_PROJECT", "MAYFLY_DATABASE_URL", "NO_COLOR", "FORCE_COLOR", "COLUMNS")
+"""Variables that could lead a test to a real account, or change what is printed."""
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(FOREIGN):
+            monkeypatch.delenv(name)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that no process is left alone with them at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (END_TO_END not in item.path.parts, item.path not in slow))
+
+
+class _ByFile(LoadScopeScheduling):
+    """Keeps the tests of a file in one process, and all that need a running platform in one and the same.
+
+    pytest-xdist's own groups are lost with pytest 9.2: they travel in node ids, which no longer may be changed.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        return END_TO_END if f"/{END_TO_END}/" in path else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Distribute with `_ByFile`, whatever `--dist` says."""
+    return _ByFile(config, log)

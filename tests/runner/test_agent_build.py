@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import botocore.session
+import pytest
+from moto.server import ThreadedMotoServer
+
+from runner.agent_build import AgentArchive, build_agent, collect, pack
+from state.errors import EnvironmentMissingError
+from tests.fakes.agent import BUCKET, ROOT, raw_manifest
+
+REPORT = f"{ROOT}logs/task-0.json"
+STATUS = f"{ROOT}logs/DATASET_NAME:data.txt_STATUS.txt"
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> AgentArchive:
+    return build_agent(tmp_path_factory.mktemp("agents"))
+
+
+@dataclass
+class Site:
+    """An S3 server, and a machine to run the agent on."""
+
+    endpoint: str
+    folder: Path
+    s3: Any
+    archive: AgentArchive
+
+    def start(self, script: str, **changes: Any) -> subprocess.Popen[str]:
+        image = self.folder / "image"
+        (image / "files").mkdir(parents=True)
+        (image / "files/run.py").write_text(script)
+        raw = raw_manifest(image, [sys.executable, "files/run.py"], **changes)
+        (self.folder / "manifest.json").write_text(json.dumps(raw))
+        programs = self.folder / "bin"
+        programs.mkdir()
+        switch = programs / "shutdown"
+        switch.write_text(f'#!/bin/sh\necho "$@" > {self.folder}/off\n')
+        switch.chmod(0o755)
+        base = Path(sys.executable).resolve()  # the interpreter without any installed package
+        return subprocess.Popen(
+            [str(base), "-I", "-S", str(self.archive.path), "--manifest", str(self.folder / "manifest.json")],
+            env={
+                "PATH": f"{programs}:/usr/bin:/bin",
+                "MAYFLY_WORK": str(self.folder),
+                "AWS_ENDPOINT_URL": self.endpoint,
+                "AWS_ACCESS_KEY_ID": "test",
+                "AWS_SECRET_ACCESS_KEY": "test",
+                "AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:9",
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def read(self, key: str) -> Any:
+        return json.loads(self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read())
+
+    @property
+    def is_off(self) -> bool:
+        return (self.folder / "off").read_text() == "-h now\n"
+
+
+@pytest.fixture
+def site(tmp_path: Path, archive: AgentArchive) -> Iterator[Site]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    session = botocore.session.Session()
+    session.set_credentials("test", "test")
+    s3 = session.create_client("s3", region_name="us-east-1", endpoint_url=f"http://{host}:{port}")
+    # moto keeps its buckets in the process, not in the server.
+    with urlopen(Request(f"http://{host}:{port}/moto-api/reset", method="POST")):
+        s3.create_bucket(Bucket=BUCKET)
+    s3.put_object(Bucket=BUCKET, Key="lab/inputs/data.txt", Body=b"1 2 3")
+    s3.put_object(Bucket=BUCKET, Key="lab/configs/config.yaml", Body=b"n: 3\n")
+    yield Site(endpoint=f"http://{host}:{port}", folder=tmp_path, s3=s3, archive=archive)
+    s3.close()
+    server.stop()
+
+
+def test_the_same_inputs_give_the_same_bytes_in_any_process(archive: AgentArchive, tmp_path: Path) -> None:
+    # Other modules loaded, another hash seed: neither may show.
+    code = (
+        "import sys, decimal, sqlite3, jinja2\nfrom pathlib import Path\n"
+        "from runner.agent_build import build_agent\nprint(build_agent(Path(sys.argv[1])).sha256)"
+    )
+    root = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "PYTHONHASHSEED": "12345", "PYTHONPATH": str(root)}
+    again = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], env=environment, capture_output=True, text=True, check=True
+    )
+    assert again.stdout.strip() == archive.sha256
+
+
+def test_it_is_built_once(archive: AgentArchive) -> None:
+    before = archive.path.stat().st_mtime_ns
+    assert build_agent(archive.path.parent) == archive
+    assert archive.path.stat().st_mtime_ns == before
+    assert len(list(archive.path.parent.iterdir())) == 1
+
+
+def test_any_change_of_its_code_makes_another_agent() -> None:
+    small = {"__main__.py": b"print(1)\n"}
+    assert pack(small) == pack(dict(small))
+    assert pack(small) != pack({"__main__.py": b"print(2)\n"})
+
+
+def test_it_carries_what_it_needs_and_not_much_more(archive: AgentArchive) -> None:
+    with zipfile.ZipFile(archive.path) as file:
+        names = set(file.namelist())
+    assert {"__main__.py", "runner/iae/main.py", "runner/iae/main.pyc", "state/errors.py", "data/cacert.pem"} <= names
+    assert not [name for name in names if name.startswith(("boto3/", "moto/", "compiler/", "runner/cloud"))]
+    assert archive.size < 12_000_000
+    assert "data/s3/2006-03-01/service-2.json" in collect()
+
+
+def test_a_cache_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EnvironmentMissingError, match="the agent cannot be built in"):
+        build_agent(tmp_path / "file" / "agents")
+
+
+def test_it_runs_a_task_on_a_bare_python_and_turns_the_machine_off(site: Site) -> None:
+    script = (
+        "import json, sys\nm = json.load(open(sys.argv[1]))\nopen(m['results'] + '/x', 'w').write('7')\nprint('hi')\n"
+    )
+    with site.start(script) as agent:
+        console, _ = agent.communicate(timeout=60)
+    assert agent.returncode == 0, console
+    assert site.is_off
+    report = site.read(REPORT)
+    assert (report["status"], report["reason"]) == ("SUCCESS", "")
+    assert report["outputs"][0]["size"] == 1
+    assert site.read(STATUS)["stdout"] == {"1": "hi"}
+    assert "succeeded" in console
+    started = datetime.fromisoformat(report["started"])
+    assert datetime.now(UTC) - started < timedelta(minutes=1)
+
+
+def test_a_machine_that_is_told_to_stop_reports_and_turns_off(site: Site) -> None:
+    with site.start("import time\nprint('on')\ntime.sleep(60)\n") as agent:
+        patience = time.monotonic() + 30
+        while time.monotonic() < patience and not _is_running(site):
+            agent_ended = agent.poll()
+            assert agent_ended is None
+        agent.send_signal(signal.SIGTERM)
+        agent.communicate(timeout=30)
+    assert site.read(REPORT)["ending"] == "stopped"
+    assert site.is_off
+
+
+def test_a_manifest_that_cannot_be_read_still_turns_the_machine_off(site: Site) -> None:
+    with site.start("", version=9) as agent:
+        console, _ = agent.communicate(timeout=30)
+    assert agent.returncode == 1
+    assert "version 9" in console
+    assert site.is_off
+
+
+def _is_running(site: Site) -> bool:
+    try:
+        return bool(site.read(STATUS)["stdout"])
+    except site.s3.exceptions.NoSuchKey:
+        return False

@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from runner.iae.ending import Ending, TaskError
+from runner.iae.log import LastLines, TaskLog
+from runner.iae.process import GRACE_S, Exit, Output, choose_user, run_analysis, task_environment
+from runner.iae.processes import Family, Meter, adopt_orphans, list_processes, select_tree
+
+Run = Callable[..., Exit]
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Iterator[Output]:
+    log = TaskLog(tmp_path / "task.log", 100_000)
+    yield Output(log=log, stdout=LastLines(20), stderr=LastLines(20))
+    log.close()
+
+
+@pytest.fixture(autouse=True)
+def _subreaper() -> Iterator[None]:
+    adopt_orphans()
+    yield
+    # Other tests of this process expect that orphans are collected by somebody else.
+    ctypes.CDLL(None).prctl(36, 0, 0, 0, 0)
+
+
+@pytest.fixture
+def run(tmp_path: Path, output: Output) -> Run:
+    def start(
+        script: str, *, limit_s: float = 30, stopped: Callable[[], bool] = lambda: False, grace_s: float = GRACE_S
+    ) -> Exit:
+        return run_analysis(
+            [sys.executable, "-c", script],
+            cwd=tmp_path,
+            environment=task_environment(os.environ, tmp_path, tmp_path / "reason.txt"),
+            user=None,
+            limit_s=limit_s,
+            stopped=stopped,
+            family=Family(),
+            output=output,
+            grace_s=grace_s,
+        )
+
+    return start
+
+
+@pytest.fixture
+def bystander() -> Iterator[subprocess.Popen[bytes]]:
+    """A child of the agent that was there before the task, as the timer that ends the machine may be."""
+    with subprocess.Popen(["sleep", "60"]) as sleeper:
+        yield sleeper
+        sleeper.kill()
+
+
+def alive(pid: int) -> bool:
+    found = list_processes().get(pid)
+    return found is not None and found.state != "Z"
+
+
+def test_success(run: Run, output: Output) -> None:
+    ended = run("print('hello')")
+    assert (ended.code, ended.signal, ended.cause) == (0, 0, None)
+    assert output.log.path.read_bytes() == b"hello\n"
+    assert output.stdout.texts() == ["hello"]
+
+
+def test_both_streams_in_the_order_they_come_and_whole_lines(run: Run, output: Output) -> None:
+    run(
+        "import sys, time\n"
+        "for n in range(3):\n"
+        "    print('out', n); time.sleep(0.05)\n"
+        "    print('err', n, file=sys.stderr); time.sleep(0.05)\n"
+    )
+    assert output.log.path.read_text().split("\n")[:-1] == [f"{s} {n}" for n in range(3) for s in ("out", "err")]
+    assert output.stderr.texts() == ["err 0", "err 1", "err 2"]
+
+
+def test_the_exit_status_is_told(run: Run) -> None:
+    assert run("raise SystemExit(3)").describe() == "it ended with exit status 3"
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(signal.SIGKILL, "running out of memory"), (signal.SIGSEGV, "SIGSEGV"), (signal.SIGILL, "another processor")],
+)
+def test_a_signal_is_told_in_words(run: Run, number: int, words: str) -> None:
+    ended = run(f"import os; os.kill(os.getpid(), {int(number)})")
+    assert ended.code is None
+    assert ended.signal == number
+    assert words in ended.describe()
+
+
+def test_ten_megabytes_do_not_block(run: Run, output: Output) -> None:
+    ended = run("import sys\nfor n in range(100_000): sys.stdout.write('x' * 99 + chr(10))\nprint('end')")
+    output.log.finish()
+    assert ended.code == 0
+    assert output.stdout.texts()[-1] == "end"
+    assert output.log.dropped > 9_000_000
+
+
+def test_a_line_without_an_end_is_shown_while_it_grows(run: Run, output: Output) -> None:
+    seen = threading.Event()
+
+    def look() -> None:
+        while not output.stdout.texts():
+            seen.wait(0.02)
+        seen.set()
+
+    watcher = threading.Thread(target=look, daemon=True)
+    watcher.start()
+    run(
+        "import sys, os, time\nsys.stdout.write('working'); sys.stdout.flush()\n"
+        "end = time.monotonic() + 5\nwhile time.monotonic() < end and not os.path.exists('go'): time.sleep(0.05)\n",
+        limit_s=1,
+    )
+    assert seen.is_set()
+
+
+def test_the_time_limit_ends_it_politely_first(run: Run, output: Output) -> None:
+    ended = run(
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (print('saving'), sys.exit(0)))\n"
+        "time.sleep(60)",
+        limit_s=1,
+    )
+    assert ended.cause is Ending.TIMED_OUT
+    assert ended.seconds < 4
+    assert output.stdout.texts() == ["saving"]
+
+
+def test_what_ignores_the_request_is_killed_with_all_its_children(run: Run, output: Output) -> None:
+    ended = run(
+        "import os, signal, subprocess, sys, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        # One child in the group, one in a session of its own whose parent is gone: a daemon.
+        "a = subprocess.Popen(['sleep', '77'])\n"
+        "b = subprocess.Popen(['setsid', 'sh', '-c', 'trap \"\" TERM; sleep 77 & echo $! ; exit'], text=True,\n"
+        "    stdout=subprocess.PIPE)\n"
+        "print(a.pid, b.stdout.readline().strip())\n"
+        "time.sleep(60)",
+        limit_s=1,
+        grace_s=0.5,
+    )
+    pids = [int(word) for word in output.stdout.texts()[0].split()]
+    assert ended.cause is Ending.TIMED_OUT
+    assert ended.signal == signal.SIGKILL
+    assert len(pids) == 2
+    assert not any(alive(pid) for pid in pids)
+
+
+def test_what_it_leaves_behind_is_ended_and_does_not_hold_the_log_open(run: Run, output: Output) -> None:
+    ended = run("import subprocess; print(subprocess.Popen(['setsid', 'sleep', '88']).pid)")
+    assert ended.code == 0
+    assert ended.seconds < 5
+    assert not alive(int(output.stdout.texts()[0]))
+
+
+def test_the_timer_of_the_machine_survives(run: Run, bystander: subprocess.Popen[bytes]) -> None:
+    run("import subprocess; subprocess.Popen(['sleep', '66'])")
+    assert alive(bystander.pid)
+
+
+def test_a_machine_that_stops_ends_it(run: Run) -> None:
+    stop = threading.Event()
+    timer = threading.Timer(0.5, stop.set)
+    timer.start()
+    ended = run("import time; time.sleep(60)", stopped=stop.is_set)
+    assert ended.cause is Ending.STOPPED
+    assert ended.seconds < 10
+
+
+def test_a_missing_program_is_the_environments_fault(tmp_path: Path, output: Output) -> None:
+    with pytest.raises(TaskError, match="cannot start `/nowhere/python`: No such file") as caught:
+        run_analysis(
+            ["/nowhere/python"],
+            cwd=tmp_path,
+            environment={},
+            user=None,
+            limit_s=1,
+            stopped=lambda: False,
+            family=Family(),
+            output=output,
+        )
+    assert caught.value.ending is Ending.ENVIRONMENT_MISSING
+
+
+def test_the_environment_lets_no_credential_through(tmp_path: Path) -> None:
+    environ = {
+        "PATH": "/p",
+        "LC_ALL": "C",
+        "CUDA_VISIBLE_DEVICES": "0",
+        "AWS_SECRET_ACCESS_KEY": "s",
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://x",
+        "AWS_ENDPOINT_URL": "http://x",
+        "PYTHONPATH": "/evil",
+        "LD_PRELOAD": "/evil.so",
+    }
+    kept = task_environment(environ, tmp_path, tmp_path / "reason")
+    assert kept["PATH"] == "/p"
+    assert kept["CUDA_VISIBLE_DEVICES"] == "0"
+    assert not [name for name in kept if name.startswith("AWS_")]
+    assert not {"PYTHONPATH", "LD_PRELOAD"} & set(kept)
+    assert kept["HOME"] == str(tmp_path)
+
+
+def test_a_sandbox_with_one_user_keeps_that_user(tmp_path: Path) -> None:
+    one = tmp_path / "uid_map"
+    one.write_text("         0       1000          1\n")
+    assert choose_user(one) is None
+
+
+def test_the_meter_sees_a_busy_child() -> None:
+    family = Family()
+    meter = Meter(family)
+    loop = [sys.executable, "-c", "print('on', flush=True)\nwhile True: pass"]
+    with subprocess.Popen(loop, stdout=subprocess.PIPE) as busy:
+        assert busy.stdout is not None
+        busy.stdout.readline()
+        patience = time.monotonic() + 20
+        load = meter.look(time.monotonic())
+        while not (load.cpu_percent and meter.cpu_s) and time.monotonic() < patience:
+            load = meter.look(time.monotonic())
+        busy.kill()
+    assert meter.cpu_s > 0
+    assert load.cpu_percent > 0
+    assert load.memory > 1_000_000
+    assert meter.peak_memory >= load.memory
+
+
+def test_processes_outside_are_left_out() -> None:
+    tree = select_tree(list_processes(), 1)
+    assert os.getpid() in {found.pid for found in tree}
+    me = list_processes()[os.getpid()]
+    assert os.getpid() not in {found.pid for found in select_tree(list_processes(), me.parent, [(me.pid, me.started)])}

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from runner.engine import Engine
+from state.database import connect, migrate, sqlite_url
+from state.job import Ending, JobStatus
+
+DONE = Ending(status=JobStatus.DONE, reason="all done")
+
+
+class Script:
+    """A life that notes what happens, to a file, so that two processes can be seen together."""
+
+    def __init__(self, diary: Path, *, die_at: str = "", fail_at: str = "", fails: int = 1) -> None:
+        self.diary, self.die_at, self.fail_at, self.fails = diary, die_at, fail_at, fails
+        self.over = threading.Event()
+
+    def note(self, what: str) -> None:
+        with self.diary.open("a") as file:
+            file.write(what + "\n")
+        if what.startswith(self.die_at or "-"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if what.startswith(self.fail_at or "-") and self.fails > 0:
+            self.fails -= 1
+            raise RuntimeError(f"{what} stumbled")
+
+    def prepare(self, job_id: str) -> Ending | None:
+        self.note(f"prepare {job_id}")
+
+    def provision(self, job_id: str) -> Ending | None:
+        self.note(f"provision {job_id}")
+
+    async def monitor(self, job_id: str) -> Ending:
+        await asyncio.to_thread(self.note, f"monitor {job_id}")
+        return DONE
+
+    def collect(self, job_id: str, ending: Ending) -> Ending:
+        self.note(f"collect {job_id} {ending.status}")
+        return ending
+
+    def destroy(self, job_id: str, ending: Ending) -> None:
+        self.note(f"destroy {job_id} {ending.status}")
+
+    def settle(self, job_id: str) -> None:
+        self.note(f"settle {job_id}")
+
+    def certify(self, job_id: str) -> str:
+        self.note(f"certify {job_id}")
+        self.over.set()
+        return "done"
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    database = connect(sqlite_url(tmp_path / "ledger.db"))
+    migrate(database)
+    made = Engine(database, lease=timedelta(seconds=1))
+    made.migrate()
+    yield made
+    made.stop()
+    database.dispose()
+
+
+def enqueue(engine: Engine, job_id: str) -> None:
+    with engine.database.begin() as connection:
+        engine.enqueue(connection, job_id, "lab1")
+
+
+def steps(diary: Path) -> list[str]:
+    return [line.split()[0] for line in diary.read_text().splitlines()]
+
+
+ALL = ["prepare", "provision", "monitor", "collect", "destroy", "settle", "certify"]
+
+
+def test_a_job_goes_through_its_life_once_however_often_it_is_enqueued(engine: Engine, tmp_path: Path) -> None:
+    life = Script(tmp_path / "diary")
+    enqueue(engine, "j1")
+    enqueue(engine, "j1")
+    engine.start(life, poll_s=0.05)
+    assert life.over.wait(20)
+    assert steps(life.diary) == ALL
+
+
+def test_an_enqueue_that_is_rolled_back_never_runs(engine: Engine, tmp_path: Path) -> None:
+    life = Script(tmp_path / "diary")
+    with engine.database.begin() as connection:
+        engine.enqueue(connection, "ghost", "lab1")
+        connection.rollback()
+    enqueue(engine, "j1")
+    engine.start(life, poll_s=0.05)
+    assert life.over.wait(20)
+    assert "ghost" not in life.diary.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", ["prepare", "provision", "monitor", "collect"])
+def test_a_step_that_keeps_failing_still_leads_to_destroy(engine: Engine, tmp_path: Path, step: str) -> None:
+    life = Script(tmp_path / "diary", fail_at=step, fails=3 if step != "monitor" else 1)
+    enqueue(engine, "j1")
+    engine.start(life, poll_s=0.05)
+    assert life.over.wait(40)
+    assert steps(life.diary)[-3:] == ["destroy", "settle", "certify"]
+    expected = "done" if step == "monitor" else "failed"
+    assert f"destroy j1 {expected}" in life.diary.read_text()
+
+
+@pytest.mark.slow
+def test_destroying_is_tried_until_it_works(engine: Engine, tmp_path: Path) -> None:
+    life = Script(tmp_path / "diary", fail_at="destroy", fails=4)
+    enqueue(engine, "j1")
+    engine.start(life, poll_s=0.05)
+    assert life.over.wait(40)
+    assert steps(life.diary).count("destroy") == 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", ALL)
+def test_a_killed_worker_is_succeeded_by_the_next(engine: Engine, tmp_path: Path, step: str) -> None:
+    diary = tmp_path / "diary"
+    enqueue(engine, "j1")
+    code = (
+        "import sys, threading; from pathlib import Path; from datetime import timedelta\n"
+        "from tests.runner.test_engine import Script; from runner.engine import Engine\n"
+        "from state.database import connect\n"
+        "engine = Engine(connect(sys.argv[1]), lease=timedelta(seconds=1))\n"
+        "engine.start(Script(Path(sys.argv[2]), die_at=sys.argv[3]), poll_s=0.05)\n"
+        "threading.Event().wait(30)\n"
+    )
+    url = engine.database.url.render_as_string()
+    first = subprocess.run([sys.executable, "-c", code, url, str(diary), step], check=False, timeout=60)
+    assert first.returncode == -signal.SIGKILL
+    life = Script(diary)
+    engine.start(life, poll_s=0.05)
+    assert life.over.wait(20)
+    seen = steps(diary)
+    assert [s for s in ALL if seen.count(s) == 2] == [step]
+    assert sorted(set(seen), key=ALL.index) == ALL

@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compiler.deployment import Deployment
+from runner.certify import Certifier
+from runner.cloud_values import LeftoverKind
+from runner.worker import AgentFile, Shop, Worker
+from state.backend import LocalBackend
+from state.chronicle import Tried
+from state.database import sqlite_url
+from state.errors import CloudError, Place, TerraformError
+from state.job import Ending, Job, JobStatus
+from state.ledger import Ledger, open_ledger
+from tests.fakes.cloud import FakeCloud
+from tests.fakes.jobs import NOW, a_job, a_source
+from tests.fakes.terraform import FakeTerraform
+
+DEPLOYMENT = Deployment(name="demo", account="123456789012", region="us-east-1", place=Place(file="mayfly.yaml"))
+MODULE = {"main.tf": 'resource "aws_instance" "task" {\n}\n', "variables.tf": ""}
+DONE = Ending(status=JobStatus.DONE, reason="1 dataset processed.")
+
+
+class Stage:
+    """One worker, one admitted job, and a cloud in which Terraform makes and takes instances."""
+
+    def __init__(self, folder: Path, job: Job) -> None:
+        self.job, self.now = job, NOW
+        self.cloud = FakeCloud(now=lambda: self.now)
+        self.cloud.make_bucket("demo-pca")
+        self.cloud.make_bucket("demo-platform")
+        self.ledger: Ledger = open_ledger(sqlite_url(folder / "ledger.db"))
+        self.ledger.admit(
+            job, source=a_source(), bound=Decimal(1), cap=Decimal(9), since=None, at=NOW, enqueue=lambda _: None
+        )
+        self.made: list[str] = []
+        self.terraform = FakeTerraform(on_apply=self._apply, on_destroy=self._destroy)
+        agent = folder / "agent.pyz"
+        agent.write_bytes(b"agent")
+        self.certifier = Certifier(ledger=self.ledger, cloud=self.cloud, clock=lambda: self.now, deployment="demo")
+        self.worker = Worker(
+            Shop(
+                ledger=self.ledger,
+                cloud=self.cloud,
+                terraform=self.terraform,
+                certifier=self.certifier,
+                deployment=DEPLOYMENT,
+                backend=LocalBackend(folder=folder),
+                module=MODULE,
+                agent=AgentFile(path=agent, sha256="ab" * 32),
+                jobs=folder / "jobs",
+                clock=lambda: self.now,
+                wait=self.pass_time,
+                look_s=0.01,
+            )
+        )
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    def _apply(self, _: Path) -> dict[str, Any]:
+        self.made = self.made or [
+            self.cloud.launch(deployment="demo", job=self.job.id, task=t.number) for t in self.job.tasks
+        ]
+        return {"instances": dict(enumerate(self.made))}
+
+    def _destroy(self, _: Path) -> None:
+        for one in self.made:
+            self.cloud.end(one)
+
+    def report(self, number: int = 0, *, files: dict[str, bytes] | None = None, **facts: Any) -> None:
+        """Write what an agent writes at its end."""
+        task = self.job.tasks[number]
+        for name, body in (files or {}).items():
+            self.cloud.write("demo-pca", self.job.results_folder(task) + name, body)
+        said = {"status": "SUCCESS", "ending": "succeeded", "reason": "done", "outputs": []} | facts
+        self.cloud.write("demo-pca", self.job.results.report(number), json.dumps(said).encode())
+
+    def text(self, key: str) -> str:
+        return self.cloud.read("demo-pca", key).decode()
+
+    def run(self) -> JobStatus:
+        """Go through the whole life, as the engine does."""
+        job = self.job.id
+        ending = self.worker.prepare(job) or self.worker.provision(job) or asyncio.run(self.worker.monitor(job))
+        ending = self.worker.collect(job, ending)
+        self.worker.destroy(job, ending)
+        self.worker.settle(job)
+        self.worker.certify(job)
+        return self.ledger.job(job).status
+
+    @property
+    def left(self) -> list[str]:
+        return [one.id for one in self.cloud.leftovers(deployment="demo")]
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    return Stage(tmp_path, a_job())
+
+
+def when_up(stage: Stage, act: Callable[[], object]) -> None:
+    """Do something as soon as Terraform has made the machines."""
+    before = stage.terraform.on_apply
+
+    def both(root: Path) -> Any:
+        found = before(root) if before else None
+        act()
+        return found
+
+    stage.terraform.on_apply = both
+
+
+def test_a_job_ends_done_with_its_results_its_certificate_and_nothing_left(stage: Stage) -> None:
+    when_up(stage, lambda: stage.report(files={"x.npy": b"123"}, outputs=[{"path": "x.npy", "size": 3}]))
+    assert stage.run() is JobStatus.DONE
+    assert stage.left == []
+    keys = stage.job.results
+    assert stage.text(keys.end).startswith("end of analysis: done")
+    assert "STEP 4/4 (Initialize Processing): DONE" in stage.text(keys.certificate)
+    assert "module" in stage.text(keys.workspace + "main.tf")
+    assert not (stage.worker.shop.jobs / stage.job.id).exists()
+    record = stage.ledger.job(stage.job.id)
+    assert record.cost is not None
+    assert len(stage.ledger.usage(stage.job.id, stage.now)) == 1
+
+
+def test_a_result_that_was_reported_and_is_not_there_fails_the_job(stage: Stage) -> None:
+    when_up(stage, lambda: stage.report(files={"x.npy": b"12"}, outputs=[{"path": "x.npy", "size": 3}]))
+    assert stage.run() is JobStatus.FAILED
+    assert "missing from the bucket: x.npy" in stage.text(stage.job.results.end)
+
+
+def test_terraforms_refusal_is_the_reason_and_nothing_is_left(stage: Stage) -> None:
+    refusal = "UnauthorizedOperation: you may not start instances"
+    stage.terraform.fail("apply", TerraformError("apply failed", command="apply", diagnostics=[refusal]))
+    assert stage.run() is JobStatus.FAILED
+    assert refusal in stage.text(stage.job.results.end)
+    assert stage.terraform.commands().count("apply") == 1
+
+
+def test_a_terraform_that_was_killed_is_tried_again_and_its_stray_machine_removed(stage: Stage) -> None:
+    strays: list[str] = []
+
+    def die(_: Path) -> dict[str, Any]:
+        strays.append(stage.cloud.launch(deployment="demo", job=stage.job.id))
+        stage.terraform.on_apply = normal
+        raise TerraformError("terraform was killed", command="apply")
+
+    normal, stage.terraform.on_apply = stage.terraform.on_apply, die
+    when_up_normal = normal
+
+    def report_after(root: Path) -> Any:
+        assert stage.left == []  # the stray went before its successor came
+        stage.report()
+        return when_up_normal(root) if when_up_normal else None
+
+    normal = report_after
+    assert stage.run() is JobStatus.DONE
+    assert stage.left == []
+    assert [one.instance for one in stage.ledger.usage(stage.job.id, stage.now)] == [*strays, *stage.made]
+
+
+def test_provisioning_again_does_not_make_a_finished_machine_anew(stage: Stage) -> None:
+    job = stage.job.id
+    stage.worker.prepare(job)
+    stage.worker.provision(job)
+    stage.report()
+    stage.cloud.end(stage.made[0])
+    chronicle = stage.worker.shop.chronicle
+    chronicle.mark(chronicle.current(job)[0], Tried.OPEN)  # the worker died before it wrote down what Terraform made
+    stage.worker.provision(job)
+    stage.worker.provision(job)
+    assert [call.options["refresh"] for call in stage.terraform.calls if call.command == "apply"] == [True, False]
+
+
+def test_a_failing_terraform_destroy_is_made_good_by_the_sweep(stage: Stage) -> None:
+    when_up(stage, stage.report)
+    stage.terraform.fail("destroy", TerraformError("state is gone", command="destroy"))
+    stage.cloud.leave(LeftoverKind.SECURITY_GROUP, deployment="demo", job=stage.job.id)
+    assert stage.run() is JobStatus.DONE
+    assert stage.left == []
+    assert "removed by tag: instance" in stage.text(stage.job.results.certificate)
+
+
+def test_a_job_that_cannot_be_destroyed_is_not_called_ended(stage: Stage) -> None:
+    when_up(stage, stage.report)
+    job = stage.job.id
+    stage.worker.prepare(job)
+    stage.worker.provision(job)
+    stage.terraform.on_destroy = None
+    held = CloudError("in use", service="ec2", code="DependencyViolation", retryable=True)
+    stage.cloud.fail_next("remove", held, times=200)
+    with pytest.raises(CloudError, match="still has instance"):
+        stage.worker.destroy(job, DONE)
+    assert stage.ledger.job(job).status is JobStatus.DESTROYING
+    stage.cloud.store.faults.clear()
+    stage.worker.destroy(job, DONE)
+    assert stage.left == []
+
+
+def test_cancelling_before_it_starts_makes_no_machine(stage: Stage) -> None:
+    stage.ledger.request_cancel(stage.job.id, "wrong file", NOW)
+    assert stage.run() is JobStatus.CANCELLED
+    assert "apply" not in stage.terraform.commands()
+    assert "wrong file" in stage.text(stage.job.results.end)
+
+
+def test_cancelling_interrupts_an_apply(stage: Stage) -> None:
+    stage.terraform.hold("apply")
+    thread = threading.Thread(target=stage.run)
+    thread.start()
+    stage.ledger.request_cancel(stage.job.id, "wrong file", NOW)
+    thread.join(20)
+    assert stage.ledger.job(stage.job.id).status is JobStatus.CANCELLED
+
+
+def test_a_job_past_its_deadline_is_taken_down(stage: Stage) -> None:
+    when_up(stage, lambda: stage.pass_time(100_000))
+    assert stage.run() is JobStatus.FAILED  # its agent never reported: that is said rather than a time limit
+    assert "never reported" in stage.text(stage.job.results.end)
+
+
+def test_the_console_of_a_silent_machine_is_kept(stage: Stage) -> None:
+    def die() -> None:
+        machine = next(iter(stage.cloud.store.machines))
+        stage.cloud.say(machine, "kernel panic")
+        stage.cloud.end(machine, reason="Server.InternalError")
+
+    when_up(stage, die)
+    assert stage.run() is JobStatus.FAILED
+    assert "Server.InternalError" in stage.text(stage.job.results.end)
+    assert stage.text(stage.job.results.console(0)) == "kernel panic"
+
+
+def test_an_unreadable_report_is_a_failure_not_a_crash(stage: Stage) -> None:
+    when_up(stage, lambda: stage.cloud.write("demo-pca", stage.job.results.report(0), b"{{{"))
+    assert stage.run() is JobStatus.FAILED
+    assert "cannot be read" in stage.text(stage.job.results.end)
+
+
+@pytest.mark.parametrize("step", ["prepare", "provision", "collect", "destroy", "settle", "certify"])
+def test_every_step_may_be_done_twice(stage: Stage, step: str) -> None:
+    when_up(stage, stage.report)
+    job, worker = stage.job.id, stage.worker
+    steps: dict[str, Callable[[], object]] = {
+        "prepare": lambda: worker.prepare(job),
+        "provision": lambda: worker.provision(job),
+        "collect": lambda: worker.collect(job, DONE),
+        "destroy": lambda: worker.destroy(job, DONE),
+        "settle": lambda: worker.settle(job),
+        "certify": lambda: worker.certify(job),
+    }
+    for name, act in steps.items():
+        act()
+        if name == step:
+            stage.pass_time(60)
+            act()
+    assert stage.ledger.job(job).status is JobStatus.DONE
+    assert len(stage.ledger.usage(job, stage.now)) == 1
+    assert stage.left == []
+    ends = [line for line in stage.ledger.story(job) if line.text == JobStatus.DONE]
+    assert len(ends) == 1
