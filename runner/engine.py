@@ -193,11 +193,12 @@ class Engine:
     def _take_over(self) -> None:
         """Put the jobs of dead workers back into the queue.
 
-        Recovery is a loop and not a reaction, because the one who recovers may die in the middle of it.
+        Recovery is a loop and not a reaction, because the one who recovers may die in the middle of it. Whoever asks is
+        alive: a commit of our own beat that takes longer than the lease must not make us run our jobs twice.
         """
         now = datetime.now(UTC)
         owners = {flow.executor_id for flow in self._pending()}
-        living = self._leases.holders(now - self._lease)
+        living = self._leases.holders(now - self._lease) | {self.name}
         for owner in owners - living - {None, ""}:
             if not self._leases.claim(f"recover:{owner}", now, self._lease):
                 continue

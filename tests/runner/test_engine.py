@@ -22,8 +22,11 @@ DONE = Ending(status=JobStatus.DONE, reason="all done")
 class Script:
     """A life that notes what happens, to a file, so that two processes can be seen together."""
 
-    def __init__(self, diary: Path, *, die_at: str = "", fail_at: str = "", fails: int = 1) -> None:
+    def __init__(
+        self, diary: Path, *, die_at: str = "", fail_at: str = "", fails: int = 1, dawdle_s: float = 0
+    ) -> None:
         self.diary, self.die_at, self.fail_at, self.fails = diary, die_at, fail_at, fails
+        self.dawdle_s = dawdle_s
         self.over = threading.Event()
 
     def note(self, what: str) -> None:
@@ -40,6 +43,7 @@ class Script:
 
     def provision(self, job_id: str) -> Ending | None:
         self.note(f"provision {job_id}")
+        threading.Event().wait(self.dawdle_s)
 
     async def monitor(self, job_id: str) -> Ending:
         await asyncio.to_thread(self.note, f"monitor {job_id}")
@@ -102,6 +106,18 @@ def test_an_enqueue_that_is_rolled_back_never_runs(engine: Engine, tmp_path: Pat
     engine.start(life, poll_s=0.05)
     assert life.over.wait(20)
     assert "ghost" not in life.diary.read_text()
+
+
+def test_a_worker_whose_beats_arrive_late_does_not_take_over_its_own_jobs(engine: Engine, tmp_path: Path) -> None:
+    life = Script(tmp_path / "diary", dawdle_s=0.5)
+    slow = Engine(engine.database, lease=timedelta(microseconds=1))  # no beat is ever written so fast
+    enqueue(slow, "j1")
+    try:
+        slow.start(life, poll_s=0.05)
+        assert life.over.wait(20)
+    finally:
+        slow.stop()
+    assert steps(life.diary) == ALL
 
 
 @pytest.mark.slow
