@@ -7,7 +7,9 @@ import os
 import tempfile
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -17,11 +19,13 @@ import psutil
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from compiler.deployment import Deployment
+from runner.capacity import first_attempts
 from runner.certify import Certifier
-from runner.cloud_values import DEPLOYMENT_TAG, Instance
+from runner.cloud_values import Instance, ObjectInfo
 from runner.engine import Engine
 from runner.worker import AgentFile, Shop, Worker
 from state.backend import LocalBackend
+from state.chronicle import Tried
 from state.database import sqlite_url
 from state.errors import Place
 from state.job import Ending, JobStatus
@@ -34,26 +38,40 @@ from tests.fakes.terraform import FakeTerraform
 MEMORY_MB, CORE = 200.0, 0.10
 
 
+TELLS_S = 5
+"""How often an agent writes its status anew, seconds."""
+
+
 class IndexedCloud(FakeCloud):
-    """Finds a job's machines and files as fast as EC2 and S3 do: the fake itself looks through all."""
+    """Finds a job's machines and files as fast as EC2 and S3 do, and has agents that say something new all the time.
+
+    The fake itself looks through all it has, and the agents would need a process each.
+    """
 
     def __init__(self) -> None:
         super().__init__(now=lambda: datetime.now(UTC))
         self.of_job: dict[str, list[str]] = defaultdict(list)
+        self.status: dict[str, str] = {}
 
     def instances(self, *, deployment: str, job: str | None = None) -> list[Instance]:
+        self.store.calls.append(("instances", job or deployment))
         if job is None:
-            return super().instances(deployment=deployment)
-        machines = self.store.machines
-        return [machines[i] for i in self.of_job[job] if machines[i].tags[DEPLOYMENT_TAG] == deployment]
+            return list(self.store.machines.values())
+        return [self.store.machines[one] for one in self.of_job[job]]
 
-    def list(self, bucket: str, prefix: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def list(self, bucket: str, prefix: str) -> Iterator[ObjectInfo]:
+        self.store.calls.append(("list", prefix))
+        now = datetime.now(UTC)
+        etag = str(int(now.timestamp()) // TELLS_S)
         held = self.store.objects[bucket]
-        names = [f"{prefix}{name}" for name in ("certificate.txt", "task-0.json")]
-        status = [key for key in self.known.get(prefix, ()) if key in held]
-        yield from (held[key][-1][0] for key in [*[n for n in names if n in held], *status])
+        yield from (held[key][-1][0] for name in ("certificate.txt",) if (key := f"{prefix}{name}") in held)
+        if (key := self.status.get(prefix)) is not None:
+            yield ObjectInfo(bucket=bucket, key=key, size=100, etag=etag, version="", modified=now)
 
-    known: dict[str, list[str]] = {}  # noqa: RUF012  (one cloud per run)
+    def read(self, bucket: str, key: str, **_: object) -> bytes:
+        self.store.calls.append(("read", f"{bucket}/{key}"))
+        line = f"working since {int(time.time()) // TELLS_S}"
+        return json.dumps({"status": "IN PROGRESS", "phase": "running", "stdout": {"0": line}}).encode()
 
 
 class OnlyMonitor(Worker):
@@ -69,16 +87,18 @@ class OnlyMonitor(Worker):
         cloud = self.shop.cloud
         assert isinstance(cloud, IndexedCloud)
         job = self.shop.ledger.job(job_id).admitted
-        cloud.of_job[job_id].append(cloud.launch(deployment="demo", job=job_id))
-        key = job.status_key(job.tasks[0])
-        cloud.known[job.results.logs] = [key]
-        said = {"status": "IN PROGRESS", "phase": "running", "stdout": {"0": "working"}}
-        cloud.write(job.results.bucket, key, json.dumps(said).encode())
+        machine = cloud.launch(deployment="demo", job=job_id)
+        cloud.of_job[job_id].append(machine)
+        cloud.status[job.results.logs] = job.status_key(job.tasks[0])
+        first = [
+            replace(one, outcome=Tried.STARTED, instance=machine) for one in first_attempts(job, self.shop.clock())
+        ]
+        self.shop.chronicle.place(first)
         return None
 
 
-def measure(jobs: int, seconds: float) -> dict[str, float]:
-    """Return megabytes, and CPU seconds per second, of a worker that watches so many jobs."""
+def measure(jobs: int, seconds: float) -> None:
+    """Print megabytes, and CPU seconds per second, of a worker that watches so many jobs, as JSON."""
     with tempfile.TemporaryDirectory(prefix="mayfly-bench-") as name:
         folder = Path(name)
         ledger, cloud = open_ledger(sqlite_url(folder / "ledger.db")), IndexedCloud()
@@ -125,14 +145,16 @@ def measure(jobs: int, seconds: float) -> dict[str, float]:
             threading.Event().wait(1)
         threading.Event().wait(5)  # the last start is behind it
         process = psutil.Process()
-        before, start, looks = process.cpu_times(), time.monotonic(), len(cloud.store.calls)
+        cloud.store.calls.clear()
+        before, start = process.cpu_times(), time.monotonic()
         threading.Event().wait(seconds)
         after, passed = process.cpu_times(), time.monotonic() - start
         used = after.user + after.system - before.user - before.system
+        counts = Counter(method for method, _ in cloud.store.calls)
         found = {
             "MB": process.memory_info().rss / 1e6,
             "core": used / passed,
-            "calls": (len(cloud.store.calls) - looks) / passed,
+            "calls a second": {name: round(count / passed, 1) for name, count in counts.items()},
             "threads": float(process.num_threads()),
         }
         print(json.dumps(found), flush=True)

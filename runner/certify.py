@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from compiler.names import platform_bucket
 from runner.cloud_values import Cloud
 from runner.monitor import Patience, Signs, judge, when
-from runner.observe import Observer
+from runner.observe import Fleet, Observer
 from runner.signing import publish
 from state.certificate import Certificate, Event, TaskState, end_text, render_json, render_text, tell_steps
 from state.chronicle import Chronicle, Outcome, TaskEnding
@@ -23,6 +24,15 @@ REFUSAL = "refusal"
 """Kind of the story lines that say what AWS refused."""
 FRESH = timedelta(seconds=5)
 """A certificate in which only the clocks moved is written again after this long."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Written:
+    """When a certificate was last written, and what it says: all of it, and what was news from the tasks then."""
+
+    mark: object
+    news: object
+    at: datetime
 
 
 class Certifier:
@@ -41,20 +51,27 @@ class Certifier:
         self._ledger, self._cloud, self._clock, self._deployment = ledger, cloud, clock, deployment
         self._signer, self._published = signer, False
         self._chronicle = Chronicle(ledger.engine)
-        self._written: dict[str, tuple[object, datetime]] = {}
+        self._written: dict[str, _Written] = {}
 
-    def write(self, job_id: str, signs: list[Signs] | None = None) -> None:
-        """Write the certificate as it stands; not again when nothing happened since a moment ago."""
+    def write(self, job_id: str, signs: list[Signs] | None = None, *, rest: timedelta = timedelta(0)) -> None:
+        """Write the certificate as it stands; not again when nothing happened since a moment ago.
+
+        Args:
+            job_id: which.
+            signs: what was just seen of its tasks.
+            rest: how long after the last one news may wait that only say how far the work has come.
+        """
+        now = self._clock()
+        known = self._written.get(job_id)
+        news = [(one.phase, one.report is not None) for one in signs or []]
+        if signs is not None and known is not None and known.news == news and now - known.at < rest:
+            return
         record = self._ledger.job(job_id)
         tasks = task_states(record, signs or [], self._chronicle.outcomes(job_id))
-        story = self._ledger.story(job_id)
-        mark: object = (len(story), record.status, [(t.status, t.last_command) for t in tasks])
-        known = self._written.get(job_id)
-        now = self._clock()
-        if known is not None and known[0] == mark and now - known[1] < FRESH:
-            return
-        self._put(record, tasks)
-        self._written[job_id] = (mark, now)
+        mark: object = (len(self._ledger.story(job_id)), record.status, [(t.status, t.last_command) for t in tasks])
+        if known is None or known.mark != mark or now - known.at >= FRESH:
+            self._put(record, tasks)
+            self._written[job_id] = _Written(mark=mark, news=news, at=now)
 
     def close(self, job_id: str) -> JobStatus:
         """Write the last certificate and the end marker, then give the job its final status.
@@ -62,8 +79,8 @@ class Certifier:
         The final status comes last, so that a crash in between writes the marker again rather than never.
         """
         record = self._ledger.job(job_id)
-        watched = Observer(self._cloud, record.job, self._deployment, self._chronicle) if record.job else None
-        signs = watched.look() if watched else []
+        fleet = Fleet(self._cloud, self._deployment)
+        signs = Observer(self._cloud, record.job, fleet, self._chronicle).look() if record.job else []
         ending = record.ending
         if ending is None:
             raise AssertionError(f"{job_id} is certified before its ending is known")

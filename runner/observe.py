@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+import time
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from threading import Lock
 from typing import Any
 
 from runner.cloud_values import Cloud, Instance, ObjectInfo
 from runner.monitor import Signs
-from state.chronicle import Attempt, Chronicle
+from state.chronicle import Attempt, Chronicle, Tried
 from state.job import Job, Task
 
 STATUS_LIMIT = 256 * 1024
@@ -19,30 +22,68 @@ REPORT_LIMIT = 32 * 1024 * 1024
 log = logging.getLogger(__name__)
 
 
+class Fleet:
+    """A deployment's instances, asked for once for all jobs: EC2 allows 20 such calls a second, and many jobs run."""
+
+    def __init__(self, cloud: Cloud, deployment: str) -> None:
+        """Ask `cloud` for the instances of `deployment`."""
+        self._cloud, self._deployment = cloud, deployment
+        self._lock = Lock()
+        self._asked = float("-inf")
+        self._known: dict[str, list[Instance]] = {}
+
+    def now(self, job: str) -> list[Instance]:
+        """Return a job's instances as they are now."""
+        return self._cloud.instances(deployment=self._deployment, job=job)
+
+    def lately(self, job: str, *, max_age_s: float) -> list[Instance]:
+        """Return a job's instances as they were at most `max_age_s` seconds ago, without those made since."""
+        with self._lock:  # those who come while it asks want the same answer
+            start = time.monotonic()
+            if start - self._asked > max_age_s:
+                known = defaultdict(list)
+                for one in self._cloud.instances(deployment=self._deployment):
+                    known[one.job].append(one)
+                self._known, self._asked = dict(known), start
+            return self._known.get(job, [])
+
+
 class Observer:
     """The eyes on one job. Remembers what it has read, so that an unchanged file is not fetched again."""
 
-    def __init__(self, cloud: Cloud, job: Job, deployment: str, chronicle: Chronicle) -> None:
-        """Look at `job` through `cloud`; `chronicle` knows which machine of a task is the present one."""
-        self._cloud, self._job, self._deployment, self._chronicle = cloud, job, deployment, chronicle
+    def __init__(self, cloud: Cloud, job: Job, fleet: Fleet, chronicle: Chronicle) -> None:
+        """Look at `job` through `cloud` and `fleet`; `chronicle` knows which machine of a task is the present one."""
+        self._cloud, self._job, self._fleet, self._chronicle = cloud, job, fleet, chronicle
         self._read: dict[str, tuple[str, dict[str, Any]]] = {}
 
-    def look(self) -> list[Signs]:
+    def look(self, *, max_age_s: float = 0.0) -> list[Signs]:
         """Return the signs of every task, in order.
 
         Instances come first and files second: a report that is written between the two looks is seen, so a machine
         that reported and then ended is never taken for lost.
+
+        Args:
+            max_age_s: how old may be what is known of instances, seconds. One that is missing is asked for all the
+                same: it may have been made since.
         """
         attempts = self._chronicle.attempts(self._job.id)
         current = {one.task: one for one in attempts}
         past = {one.instance for one in attempts if one is not current[one.task]}
-        found = self._cloud.instances(deployment=self._deployment, job=self._job.id)
-        instances = newest([one for one in found if one.id not in past])
+        instances = newest(self._instances(current, max_age_s), without=past)
         keys = self._job.results
         files = {one.key: one for one in self._cloud.list(keys.bucket, keys.logs)}
         return [
             self._see(task, instances.get(task.number), files, current.get(task.number)) for task in self._job.tasks
         ]
+
+    def _instances(self, current: Mapping[int, Attempt], max_age_s: float) -> list[Instance]:
+        if max_age_s > 0:
+            found = self._fleet.lately(self._job.id, max_age_s=max_age_s)
+            there = {one.id for one in found}
+            tries = [current.get(task.number) for task in self._job.tasks]
+            if all(one and (one.outcome is not Tried.STARTED or one.instance in there) for one in tries):
+                return found
+        return self._fleet.now(self._job.id)
 
     def _see(
         self, task: Task, instance: Instance | None, files: Mapping[str, ObjectInfo], attempt: Attempt | None
@@ -73,9 +114,10 @@ class Observer:
         return known[1]
 
 
-def newest(instances: list[Instance]) -> dict[int, Instance]:
-    """Return the newest instance of each task; a task has several when one was replaced."""
-    return {one.task: one for one in sorted(instances, key=lambda one: (one.launched, one.id))}
+def newest(instances: list[Instance], *, without: Collection[str | None] = ()) -> dict[int, Instance]:
+    """Return the newest instance of each task, but for some; a task has several when one was replaced."""
+    found = [one for one in instances if one.id not in without]
+    return {one.task: one for one in sorted(found, key=lambda one: (one.launched, one.id))}
 
 
 def parse(body: bytes) -> dict[str, Any]:

@@ -28,8 +28,8 @@ LOCK_LEASE = timedelta(seconds=60)
 class Certifier(Protocol):
     """Tells a job's story to its user."""
 
-    def write(self, job_id: str, signs: list[Signs] | None = None) -> None:
-        """Write the certificate as it stands."""
+    def write(self, job_id: str, signs: list[Signs] | None = None, *, rest: timedelta = timedelta(0)) -> None:
+        """Write the certificate as it stands; mere progress may wait until `rest` has passed since the last one."""
 
     def close(self, job_id: str) -> JobStatus:
         """Write the last certificate and the end marker, then give the job its final status."""

@@ -29,12 +29,13 @@ class TaskKeeper:
         """Work with `shop`."""
         self._shop = shop
 
-    def judge(self, job: Job, all_signs: list[Signs], now: datetime) -> dict[int, Verdict]:
-        """Return how the tasks ended that are over, by number.
+    def judge(
+        self, job: Job, all_signs: list[Signs], known: Mapping[int, Outcome], now: datetime
+    ) -> dict[int, Verdict]:
+        """Return how the tasks ended that are over, by number; `known` is what was found out of them before.
 
         A silent task is diagnosed when it is first found so; what was found then stays, because its machine goes.
         """
-        known = self._shop.chronicle.outcomes(job.id)
         verdicts: dict[int, Verdict] = {}
         for signs in all_signs:
             verdict = judge(signs, now, self._shop.patience)
@@ -47,9 +48,10 @@ class TaskKeeper:
             verdicts[signs.task.number] = verdict
         return verdicts
 
-    def note(self, job: Job, all_signs: list[Signs], verdicts: Mapping[int, Verdict]) -> None:
+    def note(
+        self, job: Job, all_signs: list[Signs], verdicts: Mapping[int, Verdict], known: Mapping[int, Outcome]
+    ) -> None:
         """Keep each ending once, and tell of failures at once, not when the slowest task is done."""
-        known = self._shop.chronicle.outcomes(job.id)
         for signs in all_signs:
             verdict = verdicts.get(signs.task.number)
             if verdict is None or signs.task.number in known or verdict.ending == "stopped":

@@ -17,14 +17,16 @@ from runner.collect import check_results
 from runner.facts import note_facts, note_results
 from runner.furnish import Furnisher, find_lock, others_at_work
 from runner.monitor import Signs, decide, progress
-from runner.observe import Observer
+from runner.observe import Fleet, Observer
 from runner.reaper import sweep
 from runner.shop import AgentFile, Certifier, Shop
 from runner.tasks import TaskKeeper
 from runner.workspace import keep_evidence, write_once
 from state.backend import S3Backend
+from state.chronicle import Tried
 from state.errors import CloudError, TerraformError
 from state.job import Ending, Job, JobStatus
+from state.stops import StopRequest
 from state.usage import Usage
 
 __all__ = ["AgentFile", "Certifier", "Shop", "Worker"]
@@ -42,6 +44,8 @@ SWEEP_TRIES, ABANDONED_TRIES = 120, 3
 
 SHARE_S = 0.025
 """Seconds that each watched job adds to the time between two looks at the same one: at most 40 looks a second."""
+REST_S = 0.1
+"""Seconds that each adds to the time between two certificates that only tell how far the work has come."""
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +57,7 @@ class Worker:
         """Work with `shop`."""
         self.shop = shop
         self._beacon = Beacon(shop.cloud, shop.clock)
+        self._fleet = Fleet(shop.cloud, shop.deployment.name)
         self._furnisher = Furnisher(shop, self._observe)
         self._tasks = TaskKeeper(shop)
         self._watched = 0
@@ -109,54 +114,62 @@ class Worker:
     def _observe(self, job: Job) -> list[Signs]:
         """Look at a job, and let ledger and certificate say what its machines are doing."""
         shop = self.shop
-        signs = Observer(shop.cloud, job, shop.deployment.name, shop.chronicle).look()
-        self._follow(job, signs)
+        signs = self._observer(job).look(max_age_s=self._pace_s / 2)
+        self._follow(job, signs, shop.ledger.stop_request(job.id))
         return signs
 
-    def _follow(self, job: Job, signs: list[Signs]) -> None:
+    def _observer(self, job: Job) -> Observer:
+        return Observer(self.shop.cloud, job, self._fleet, self.shop.chronicle)
+
+    def _follow(self, job: Job, signs: list[Signs], wish: StopRequest | None) -> None:
         status = progress(signs)
         if status is not JobStatus.PROVISIONING and self._known.get(job.id) is not status:
+            # What ran for less than a moment is already uploading when it is first seen; its job has run all the same.
+            if self.shop.ledger.job(job.id).status is JobStatus.PROVISIONING:
+                self.shop.ledger.advance(job.id, JobStatus.RUNNING, self.shop.clock())
             self.shop.ledger.advance(job.id, status, self.shop.clock())
             self._known[job.id] = status
-        self.shop.certifier.write(job.id, signs)
-        self._beacon.shine(job, self.shop.ledger.stop_request(job.id))
+        self.shop.certifier.write(job.id, signs, rest=timedelta(seconds=self._watched * REST_S))
+        self._beacon.shine(job, wish)
 
     # Watching ---------------------------------------------------------------------------------------------------
 
+    @property
+    def _pace_s(self) -> float:
+        """Seconds between two looks at the same job."""
+        return max(self.shop.look_s, self._watched * SHARE_S)
+
     async def monitor(self, job_id: str) -> Ending:
         """Look again and again until the job is over; what is seen goes into ledger and certificate."""
-        shop, record = self.shop, self.shop.ledger.job(job_id)
-        job, deadline = record.admitted, record.deadline or shop.clock()
-        observer = Observer(shop.cloud, job, shop.deployment.name, shop.chronicle)
-        loop = asyncio.get_running_loop()
+        record = self.shop.ledger.job(job_id)
         self._watched += 1
         try:
-            return await self._watch(job, observer, deadline, loop)
+            return await self._watch(record.admitted, record.deadline or self.shop.clock())
         finally:
             self._watched -= 1
 
-    async def _watch(self, job: Job, observer: Observer, deadline: datetime, loop: asyncio.AbstractEventLoop) -> Ending:
-        shop, job_id = self.shop, job.id
+    async def _watch(self, job: Job, deadline: datetime) -> Ending:
+        observer, loop = self._observer(job), asyncio.get_running_loop()
         while True:
+            ending = None
             try:
-                ending = await asyncio.to_thread(self._look, job, observer, deadline)
-                if ending is None and self._furnisher.wanting(job):
-                    ending = await loop.run_in_executor(self._threads, self.provision, job_id)
+                signs = await asyncio.to_thread(observer.look, max_age_s=self._pace_s / 2)
+                ending = await asyncio.to_thread(self._weigh, job, signs, deadline)
+                if ending is None and any(one.attempt and one.attempt.outcome is Tried.OPEN for one in signs):
+                    ending = await loop.run_in_executor(self._threads, self.provision, job.id)
             except CloudError as error:
                 if not error.retryable:
                     raise
-                log.warning("job %s: %s", job_id, error)
-                ending = None
+                log.warning("job %s: %s", job.id, error)
             if ending is not None:
                 return ending
-            # A look costs 2 ms, and four calls that AWS counts: with many jobs each is looked at less often.
-            await asyncio.sleep(max(shop.look_s, self._watched * SHARE_S))
+            await asyncio.sleep(self._pace_s)
 
-    def _look(self, job: Job, observer: Observer, deadline: datetime) -> Ending | None:
+    def _weigh(self, job: Job, signs: list[Signs], deadline: datetime) -> Ending | None:
+        """Act on what was seen; return the job's ending when it is over."""
         shop, now = self.shop, self.shop.clock()
-        signs = observer.look()
-        wish = shop.ledger.stop_request(job.id)
-        verdicts = self._tasks.judge(job, signs, now)
+        wish, known = shop.ledger.stop_request(job.id), shop.chronicle.outcomes(job.id)
+        verdicts = self._tasks.judge(job, signs, known, now)
         for one in signs:
             verdict = verdicts.get(one.task.number)
             if (
@@ -166,10 +179,10 @@ class Worker:
                 and self._restart(job, one, deadline)
             ):
                 verdicts.pop(one.task.number)
-        self._tasks.note(job, signs, verdicts)
+        self._tasks.note(job, signs, verdicts, known)
         # The machine's own timer and the agent's limit come first; this is the net under them.
         ending = decide(job, signs, verdicts, wish=wish, deadline=deadline, now=now)
-        self._follow(job, signs)
+        self._follow(job, signs, wish)
         if ending is None:
             self._tasks.let_go(job, signs, verdicts, now)
         return ending
@@ -194,8 +207,8 @@ class Worker:
         shop, job = self.shop, self.shop.ledger.job(job_id).job
         if job is None or not (shop.jobs / job_id).exists():
             return ending
-        signs = Observer(shop.cloud, job, shop.deployment.name, shop.chronicle).look()
-        verdicts = self._tasks.judge(job, signs, shop.clock())
+        signs = self._observer(job).look()
+        verdicts = self._tasks.judge(job, signs, shop.chronicle.outcomes(job_id), shop.clock())
         bad = check_results(shop.cloud, job, signs)
         ending = self._tasks.close(job, signs, verdicts, ending, bad)
         note_results(shop, job, signs)

@@ -6,8 +6,12 @@ import os
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
+# How long an example takes on a machine that runs other tests beside it says nothing about the code.
+settings.register_profile("mayfly", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("mayfly")
 END_TO_END = "end_to_end"
 FOREIGN = ("AWS_", "MAYFLY_HOME", "MAYFLY_PROJECT", "MAYFLY_DATABASE_URL", "NO_COLOR", "FORCE_COLOR", "COLUMNS")
 """Variables that could lead a test to a real account, or change what is printed."""

@@ -134,6 +134,13 @@ def test_a_job_ends_done_with_its_results_its_certificate_and_nothing_left(stage
     assert len(stage.ledger.usage(stage.job.id, stage.now)) == 1
 
 
+def test_a_job_that_was_over_before_the_first_look_has_run_all_the_same(stage: Stage) -> None:
+    when_up(stage, stage.report)
+    stage.run()
+    told = [line.text for line in stage.ledger.story(stage.job.id) if line.kind == "status"]
+    assert told == ["submitted", "admitted", "provisioning", "running", "uploading", "destroying", "done"]
+
+
 def test_a_result_that_was_reported_and_is_not_there_fails_the_job(stage: Stage) -> None:
     when_up(stage, lambda: stage.report(files={"x.npy": b"12"}, outputs=[{"path": "x.npy", "size": 3}]))
     assert stage.run() is JobStatus.FAILED
