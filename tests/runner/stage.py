@@ -46,7 +46,7 @@ class Stage:
             job, source=a_source(), bound=Decimal(1), cap=Decimal(9), since=None, at=NOW, enqueue=lambda _: None
         )
         self.chronicle = Chronicle(self.ledger.engine)
-        self.machines: dict[str, str] = {}
+        self.made: list[str] = []
         self.asked: list[dict[str, Any]] = []
         self.terraform = FakeTerraform(on_apply=self._apply, on_destroy=self._destroy)
         self.signer = Signer(key=Ed25519PrivateKey.generate())
@@ -90,6 +90,7 @@ class Stage:
             spot = bool(task.get("spot"))
             one = self.cloud.launch(deployment="demo", job=self.job.id, task=int(number), kind=kind, spot=spot)
             state[number] = one
+            self.made.append(one)
             self.on_machine(int(number), one)
         if refused:
             self.terraform.save_partial(root, {"instances": state})

@@ -1,106 +1,20 @@
 from __future__ import annotations
 
-import asyncio
-import json
 import threading
 from collections.abc import Callable
-from datetime import timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from compiler.deployment import Deployment
-from runner.certify import Certifier
 from runner.cloud_values import LeftoverKind
-from runner.worker import AgentFile, Shop, Worker
-from state.backend import LocalBackend
 from state.chronicle import Tried
-from state.database import sqlite_url
-from state.errors import CloudError, Place, TerraformError
-from state.job import Ending, Job, JobStatus
-from state.ledger import Ledger, open_ledger
-from tests.fakes.cloud import FakeCloud
-from tests.fakes.jobs import NOW, a_job, a_source
-from tests.fakes.terraform import FakeTerraform
+from state.errors import CloudError, TerraformError
+from state.job import Ending, JobStatus
+from tests.fakes.jobs import NOW, a_job
+from tests.runner.stage import Stage
 
-DEPLOYMENT = Deployment(name="demo", account="123456789012", region="us-east-1", place=Place(file="mayfly.yaml"))
-MODULE = {"main.tf": 'resource "aws_instance" "task" {\n}\n', "variables.tf": ""}
 DONE = Ending(status=JobStatus.DONE, reason="1 dataset processed.")
-
-
-class Stage:
-    """One worker, one admitted job, and a cloud in which Terraform makes and takes instances."""
-
-    def __init__(self, folder: Path, job: Job) -> None:
-        self.job, self.now = job, NOW
-        self.cloud = FakeCloud(now=lambda: self.now)
-        self.cloud.make_bucket("demo-pca")
-        self.cloud.make_bucket("demo-platform")
-        self.ledger: Ledger = open_ledger(sqlite_url(folder / "ledger.db"))
-        self.ledger.admit(
-            job, source=a_source(), bound=Decimal(1), cap=Decimal(9), since=None, at=NOW, enqueue=lambda _: None
-        )
-        self.made: list[str] = []
-        self.terraform = FakeTerraform(on_apply=self._apply, on_destroy=self._destroy)
-        agent = folder / "agent.pyz"
-        agent.write_bytes(b"agent")
-        self.certifier = Certifier(ledger=self.ledger, cloud=self.cloud, clock=lambda: self.now, deployment="demo")
-        self.worker = Worker(
-            Shop(
-                ledger=self.ledger,
-                cloud=self.cloud,
-                terraform=self.terraform,
-                certifier=self.certifier,
-                deployment=DEPLOYMENT,
-                backend=LocalBackend(folder=folder),
-                module=MODULE,
-                agent=AgentFile(path=agent, sha256="ab" * 32),
-                jobs=folder / "jobs",
-                clock=lambda: self.now,
-                wait=self.pass_time,
-                look_s=0.01,
-            )
-        )
-
-    def pass_time(self, seconds: float) -> None:
-        self.now += timedelta(seconds=seconds)
-
-    def _apply(self, _: Path) -> dict[str, Any]:
-        self.made = self.made or [
-            self.cloud.launch(deployment="demo", job=self.job.id, task=t.number) for t in self.job.tasks
-        ]
-        return {"instances": dict(enumerate(self.made))}
-
-    def _destroy(self, _: Path) -> None:
-        for one in self.made:
-            self.cloud.end(one)
-
-    def report(self, number: int = 0, *, files: dict[str, bytes] | None = None, **facts: Any) -> None:
-        """Write what an agent writes at its end."""
-        task = self.job.tasks[number]
-        for name, body in (files or {}).items():
-            self.cloud.write("demo-pca", self.job.results_folder(task) + name, body)
-        said = {"status": "SUCCESS", "ending": "succeeded", "reason": "done", "outputs": []} | facts
-        self.cloud.write("demo-pca", self.job.results.report(number), json.dumps(said).encode())
-
-    def text(self, key: str) -> str:
-        return self.cloud.read("demo-pca", key).decode()
-
-    def run(self) -> JobStatus:
-        """Go through the whole life, as the engine does."""
-        job = self.job.id
-        ending = self.worker.prepare(job) or self.worker.provision(job) or asyncio.run(self.worker.monitor(job))
-        ending = self.worker.collect(job, ending)
-        self.worker.destroy(job, ending)
-        self.worker.settle(job)
-        self.worker.certify(job)
-        return self.ledger.job(job).status
-
-    @property
-    def left(self) -> list[str]:
-        return [one.id for one in self.cloud.leftovers(deployment="demo")]
 
 
 @pytest.fixture
