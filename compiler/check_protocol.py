@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from jsonschema import Draft202012Validator
-
 from compiler.blueprint import Blueprint, Protocol, Stage, Step
 from compiler.findings import Sources
 from compiler.parameters import check_schema
+from compiler.patterns import validate_parameters
 from compiler.shape import explain, suggest
 from compiler.source import FieldPath, spell_path
 from state.errors import SourceError
@@ -84,7 +83,7 @@ def _check_step(sources: Sources, blueprint: Blueprint, step: Step) -> Iterator[
 def _check_parameters(owner: Blueprint, step: Step) -> Iterator[Problem]:
     """Hold fixed parameters to the schema of the step's analysis; what is missing may come from its defaults."""
     schema = {key: value for key, value in owner.parameters.items() if key != "required"}
-    for error in Draft202012Validator(schema).iter_errors(step.parameters):
+    for error in validate_parameters(schema, step.parameters):
         for path, message, way_out, _ in explain(error):
             where = spell_path(path)
             yield ("parameters", *path), f"{message.rstrip('.')} (a parameter of {owner.id!r}: {where}).", way_out

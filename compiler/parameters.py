@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any, Final
 
-from jsonschema import Draft202012Validator
-
+from compiler.patterns import explain_pattern, validate_parameters
 from compiler.shape import explain, schema_validator
 from compiler.source import FieldPath, spell_path
 
@@ -34,6 +33,8 @@ _ONE: Final = ("additionalProperties", "items", "contains", "not", "if", "then",
 _ONE_MORE: Final = ("unevaluatedItems", "unevaluatedProperties", "contentSchema")
 _MANY: Final = ("allOf", "anyOf", "oneOf", "prefixItems")
 _NAMED: Final = ("properties", "patternProperties", "dependentSchemas", "$defs")
+
+_LINEAR: Final = "Write it without look-around and back-references: then matching always ends."
 
 Problem = tuple[FieldPath, str, str]
 """Path inside the schema, what is wrong, the way out."""
@@ -76,6 +77,7 @@ def check_parameters(schema: dict[str, Any]) -> Iterator[tuple[str, FieldPath, s
             message = "is reserved: the platform reads such keys itself."
             yield "parameters-reserved", ("properties", name), message, "Use another name."
     problems = [problem for path, part in walk_schema(schema) for problem in _check_part(path, part)]
+    problems += _check_unevaluated(schema)
     yield from (("parameters", *problem) for problem in problems)
     if not problems:
         yield from (("parameters-default", *problem) for problem in _check_defaults(schema))
@@ -107,10 +109,18 @@ def _check_part(path: FieldPath, part: dict[str, Any]) -> Iterator[Problem]:
     patterns = [((*path, "pattern"), part["pattern"])] if "pattern" in part else []
     patterns += [((*path, "patternProperties", name), name) for name in part.get("patternProperties", {})]
     for at, pattern in patterns:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            yield at, f"is not a regular expression: {error}.", ""
+        if why := explain_pattern(pattern):
+            yield at, f"is not a regular expression that RE2 reads: {why}.", _LINEAR
+
+
+def _check_unevaluated(schema: dict[str, Any]) -> Iterator[Problem]:
+    """Refuse the one keyword that would look for patterns of another place, with an engine that may not end."""
+    parts = list(walk_schema(schema))
+    if any("patternProperties" in part for _, part in parts):
+        for path, part in parts:
+            if "unevaluatedProperties" in part:
+                message = "is not read in a schema with patternProperties."
+                yield (*path, "unevaluatedProperties"), message, "Use additionalProperties beside them."
 
 
 def _check_defaults(schema: dict[str, Any]) -> Iterator[Problem]:
@@ -133,6 +143,6 @@ def _check_defaults(schema: dict[str, Any]) -> Iterator[Problem]:
 
 def _misfits(schema: dict[str, Any], value: object) -> Iterator[tuple[str, str, str]]:
     """Yield where a value does not satisfy a schema, what is wrong, and the way out."""
-    for error in Draft202012Validator(schema).iter_errors(value):
+    for error in validate_parameters(schema, value):
         for inner, message, way_out, _ in explain(error):
             yield f" (at {spell_path(inner)})" if inner else "", message.rstrip("."), way_out

@@ -19,6 +19,7 @@ from jsonschema.exceptions import ValidationError
 from jsonschema.protocols import Validator
 from jsonschema_specifications import REGISTRY as SPECIFICATIONS  # type: ignore[import-untyped]
 
+from compiler.patterns import matches
 from compiler.source import Document, FieldPath
 from state.errors import SourceError
 
@@ -155,7 +156,7 @@ def _explain_keys(
         known = schema.get("properties", {})
         patterns = schema.get("patternProperties", {})
         for name in value:
-            if name not in known and not any(re.search(pattern, name) for pattern in patterns):
+            if name not in known and not any(matches(pattern, name) for pattern in patterns):
                 yield (*path, name), "is not a key that this place has.", suggest(name, known), True
 
 

@@ -10,9 +10,9 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
+from compiler.patterns import validate_parameters
 from runner.intake import show, suggest
 
 DURATION: Final = "__duration__"
@@ -47,7 +47,7 @@ def fill_defaults(parameters: Mapping[str, Any], schema: Mapping[str, Any]) -> d
 
 def find_problems(parameters: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
     """Return everything that is wrong with parameters, one sentence each, in the order of their names."""
-    errors = Draft202012Validator(schema).iter_errors(dict(parameters))
+    errors = validate_parameters(schema, dict(parameters))
     ordered = sorted(errors, key=lambda error: [str(part) for part in error.absolute_path])
     return list(dict.fromkeys(sentence for error in ordered for sentence in _explain(error)))
 
