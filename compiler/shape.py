@@ -1,6 +1,6 @@
 """Checks data against a JSON Schema and says in words what is wrong, where, and the way out.
 
-A schema may carry `x-rule`: its pattern in words.
+A schema may carry `x-rule`: its pattern in words; and `x-wanted`: what a value must be, as the end of a sentence.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ LONGEST_MATCHED: Final = 1000
 
 @cache
 def load_schema(name: str) -> dict[str, Any]:
-    """Return one of our schemas: `blueprint`, `profile` or `deployment`."""
+    """Return one of our schemas, such as `blueprint`."""
     text = files("compiler").joinpath(f"schema/{name}.schema.json").read_text(encoding="utf-8")
     schema: dict[str, Any] = json.loads(text)
     return schema
@@ -110,6 +110,11 @@ def check_shape(document: Document, schema: str) -> list[SourceError]:
         for path, message, way_out, key in explain(error):
             found[path, message] = document.error(message, path, way_out=way_out, key=key, rule=rule)
     return list(found.values())
+
+
+def check_field(schema: str, field: str, value: Any) -> Iterator[ValidationError]:  # noqa: ANN401
+    """Yield in what a value differs from what one of our schemas says of a field."""
+    return _validator(schema).evolve(schema=load_schema(schema)["properties"][field]).iter_errors(value)
 
 
 Explanation = tuple[FieldPath, str, str, bool]

@@ -1,4 +1,4 @@
-"""The pages about the YAML files: made of the schemas and rules that `mayfly check` itself uses."""
+"""The pages about the files that people write: made of the schemas and rules that Mayfly itself checks them with."""
 
 from __future__ import annotations
 
@@ -19,23 +19,35 @@ INTRODUCTIONS = {
         "`users/GROUP.yaml`: a group of people and what they may use. [The guide](../profile-guide.md) explains.",
     ),
     "deployment": ("Deployment reference", "`mayfly.yaml`: one platform in one account and region."),
+    "submission": (
+        "Submission reference",
+        "`GROUP/submissions/…submit.json`: what starts a job. [The guide](../submissions.md) says what comes first.",
+    ),
 }
 HEADER = """\
 # {title}
 
 Generated from [{file}](../../{file}) by `make docs`; a test keeps it current. {text}
 
+{how}
+
+| key | type | default | what it says |
+|---|---|---|---|
+"""
+YAML_HOW = """\
 ```yaml
 # yaml-language-server: $schema={ups}compiler/schema/{name}.schema.json
 ```
 
 as the first line of a file lets editors complete and check it. **Bold** keys are required. Whatever is not listed is an
-error, with the nearest known key named.
+error, with the nearest known key named."""
+JSON_HOW = """\
+{examples}
 
-| key | type | default | what it says |
-|---|---|---|---|
-"""
+Any JSON Schema validator can check a file before it is uploaded. **Bold** keys are required. Whatever is not listed is
+ignored and named in the certificate; what looks like a misspelt key is refused."""
 UPS = {"blueprint": "../../", "profile": "../", "deployment": ""}
+"""Where the YAML files find the schemas; a submit file is JSON."""
 RULES_PAGE = """\
 # Rules of `mayfly check`
 
@@ -52,13 +64,21 @@ def schema_reference(name: str) -> str:
     title, text = INTRODUCTIONS[name]
     file = f"compiler/schema/{name}.schema.json"
     schema = load_schema(name)
-    head = HEADER.format(title=title, text=text, file=file, ups=UPS[name], name=name)
+    examples = "\n\n".join(f"```json\n{_spread(example)}\n```" for example in schema.get("examples", ()))
+    how = YAML_HOW.format(ups=UPS[name], name=name) if name in UPS else JSON_HOW.format(examples=examples)
+    head = HEADER.format(title=title, text=text, file=file, how=how)
     return head + "".join(f"{row}\n" for row in _rows(schema, schema, ""))
 
 
 def rules_reference() -> str:
     """Return the page of all rules."""
     return RULES_PAGE + "".join(f"| `{rule}` | {cell(text)} |\n" for rule, text in RULES.items())
+
+
+def _spread(example: dict[str, Any]) -> str:
+    """Return JSON with a line for each key."""
+    lines = (f"  {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in example.items())
+    return "{\n" + ",\n".join(lines) + "\n}"
 
 
 def _rows(top: dict[str, Any], schema: dict[str, Any], before: str) -> Iterator[str]:
@@ -87,7 +107,9 @@ def _type(part: dict[str, Any], items: dict[str, Any]) -> str:
     if "enum" in part:
         return " · ".join(f"`{word}`" for word in part["enum"])
     kind = {"object": "mapping", "array": "list", "string": "text", "integer": "whole number", "boolean": "true, false"}
-    own = str(part.get("type", "anything"))
+    own = part.get("type", "anything")
+    if isinstance(own, list):
+        return " or ".join(_type({**part, "type": one}, items) for one in own if one != "null")
     if own == "array" and "properties" not in items:
         return (
             f"list of {_type(items, {})}" if "enum" in items else f"list of {kind.get(items.get('type', ''), 'values')}"

@@ -17,12 +17,13 @@ from compiler.blueprint import Blueprint, Stage
 from compiler.catalogue import instance
 from compiler.model import Platform, admits
 from compiler.protocols.per_dataset import plan_tasks
+from compiler.shape import suggest
 from compiler.version import analysis_version
 from runner.capacity import policy
 from runner.cloud import Cloud
 from runner.config_file import CONFIG_BYTES, parse_config
 from runner.datasets import find_datasets, refuse
-from runner.intake import show, suggest
+from runner.intake import show
 from runner.machines import check_cost, check_count, check_fits, choose, choose_hardware, find_ways
 from runner.parameters import DATASET_SIZE, DURATION, fill_defaults, find_problems, take_platform_parameters
 from runner.pricing import format_money
@@ -158,8 +159,8 @@ def find_blueprint(platform: Platform, bucket: str, group: str) -> Blueprint:
         raise SubmissionError(f"The bucket {bucket} belongs to no analysis of this platform.")
     profile = platform.groups.get(group)
     if profile is None:
-        near = suggest(group, list(platform.groups)) or "."
-        raise AccessError(f"This platform has no group {show(group)}{near}")
+        near = suggest(group, platform.groups, say_all=False)
+        raise AccessError(f"This platform has no group {show(group)}. {near}".rstrip())
     if blueprint.stage is Stage.DRAFT:
         raise SubmissionError(f"The analysis {blueprint.id} is a draft and cannot run yet: its stage must be raised.")
     if not platform.may_use(group, blueprint.id):

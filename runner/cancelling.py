@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from runner.intake import check_name, read_fields, show, suggest
+from compiler.shape import suggest
+from runner.intake import check_name, read_fields, show
 from state.errors import SubmissionError
 
 REASON = "cancelled by its user"
@@ -40,8 +41,7 @@ def parse_cancel(body: bytes) -> CancelWish:
     fields = read_fields(body, "The cancel file")
     for name in fields:
         if name not in _FIELDS:
-            way_out = suggest(name, _FIELDS) or ". It knows timestamp, job, reason."
-            raise SubmissionError(f"The cancel file has a field {show(name)}{way_out}")
+            raise SubmissionError(f"The cancel file has a field {show(name)}. {suggest(name, _FIELDS)}")
     job, timestamp = _name(fields.get("job"), "job"), _name(fields.get("timestamp"), "timestamp")
     if (job is None) == (timestamp is None):
         raise SubmissionError('The cancel file must name one job: {"timestamp": "…"} or {"job": "…"}.')

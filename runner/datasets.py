@@ -8,8 +8,9 @@ from itertools import islice
 
 from compiler.blueprint import GB, MB, Inputs
 from compiler.protocols.per_dataset import Found
+from compiler.shape import suggest
 from runner.cloud import Cloud
-from runner.intake import show, suggest
+from runner.intake import show
 from state.errors import SubmissionError
 
 _THREADS = 8
@@ -78,9 +79,9 @@ def _look(cloud: Cloud, bucket: str, key: str) -> Found | str:
         return Found(size=found.size, version=found.etag)
     if next(iter(cloud.list(bucket, f"{key}/")), None) is not None:
         return f'{show(key)} is a folder: write it with a slash at the end, "{key}/".'
-    folder = key.rpartition("/")[0] + "/"
-    near = [one.key for one in islice(cloud.list(bucket, folder), _NEIGHBOURS)]
-    return f"{show(key)} does not exist{suggest(key, near) or '. Upload it before the submit file.'}"
+    folder, slash, name = key.rpartition("/")
+    near = [one.key.removeprefix(folder + slash) for one in islice(cloud.list(bucket, folder + slash), _NEIGHBOURS)]
+    return f"{show(key)} does not exist. {suggest(name, near, say_all=False) or 'Upload it before the submit file.'}"
 
 
 def _look_at_folder(cloud: Cloud, bucket: str, key: str) -> Found | str:

@@ -1,6 +1,7 @@
 """Uploaded bytes in, values out: what a submit file asks for. Pure; nothing is looked up.
 
 Everything here was written by a user, so each rule ends in one sentence for that user, and no rule trusts another.
+The shape of each field is what compiler/schema/submission.schema.json says.
 Fields that NeuroCAAS's clients add beside the known ones are ignored; one that looks like a misspelt known field is
 refused, because ignoring it would run something else than was meant.
 """
@@ -11,11 +12,13 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
 from decimal import Decimal
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Final
 
+from jsonschema.exceptions import ValidationError
+
+from compiler.shape import check_field, load_schema
 from runner.config_file import parse_config
 from state.errors import AccessError, SubmissionError
 from state.keys import ResultKeys, job_folder, parse_submit_key, prefix, results_of, split_url
@@ -33,16 +36,13 @@ __all__ = [
 
 SIZE_LIMIT = 1024 * 1024
 """Bytes of a submit file."""
-MOST_DATASETS = 10_000
-"""Entries of one submission; a blueprint's own limit is lower."""
-
-FIELDS = ("dataname", "configname", "timestamp", "instance_type", "resultpath")
+SCHEMA: Final = "submission"
+FIELDS: Final = tuple(load_schema(SCHEMA)["properties"])
 FOLDERS = ("inputs", "configs", "results")
 """Where datasets and configs may lie in a group's prefix: where its instances may read."""
 
 _KEY_BYTES = 1024  # S3's own limit
 _NAME_BYTES = 200  # a file system allows 255, and status files put a few characters around a name
-_TIMESTAMP_LENGTH = 100
 _SHOWN = 60
 _BIDI = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -65,10 +65,11 @@ def parse_submission(body: bytes, source: ObjectVersion) -> Submission:
     fields = read_fields(body)
     _refuse_misspelt(fields)
     timestamp = _timestamp(fields)
-    config = _text(fields, "configname", "the key of the config file, for example lab/configs/config.yaml")
-    datasets = _datasets(fields)
-    instance_type = _optional_text(fields, "instance_type")
-    outside = _optional_text(fields, "resultpath")
+    config: str = _required(fields, "configname")
+    named: str | list[str] = _required(fields, "dataname")
+    datasets = (named,) if isinstance(named, str) else tuple(named)
+    instance_type = _optional(fields, "instance_type")
+    outside = _optional(fields, "resultpath")
     if outside is None:
         for key in datasets:
             _check_own_key(key, submit.group, "dataname", source.bucket)
@@ -146,12 +147,6 @@ def show(value: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
 
 
-def suggest(name: str, known: Sequence[str]) -> str:
-    """Return `, did you mean …?` when a known name is near, else nothing."""
-    near = get_close_matches(name, known, n=1, cutoff=0.75)
-    return f"; did you mean {near[0]}?" if near else ""
-
-
 def read_fields(body: bytes, what: str = "The submit file") -> dict[str, Any]:
     """Return the fields of a JSON object that a user wrote.
 
@@ -209,50 +204,51 @@ def _refuse_misspelt(fields: dict[str, Any]) -> None:
             raise SubmissionError(f"The submit file has a field {show(name)}; did you mean {near[0]}?")
 
 
-def _text(fields: dict[str, Any], name: str, meaning: str) -> str:
+def _required(fields: dict[str, Any], name: str) -> Any:  # noqa: ANN401 - what the schema says it is
+    """Return the value of a field that must be there, in the shape that the schema gives it."""
     value = fields.get(name)
     if value is None:
-        raise SubmissionError(f"The submit file has no {name}. It must give {meaning}.")
-    if not isinstance(value, str) or not value.strip():
-        raise SubmissionError(f"{name} is {show(value)}, but must be {meaning}.")
+        wanted = load_schema(SCHEMA)["properties"][name]["x-wanted"]
+        raise SubmissionError(f"The submit file has no {name}. It must give {wanted}.")
+    _check_shape(name, value)
     return value
 
 
-def _optional_text(fields: dict[str, Any], name: str) -> str | None:
-    value = fields.get(name)
-    if value is None or value == "":
+def _optional(fields: dict[str, Any], name: str) -> str | None:
+    value: str | None = fields.get(name)
+    _check_shape(name, value)
+    if not value:
         return None
-    if not isinstance(value, str):
-        raise SubmissionError(f"{name} is {show(value)}, but must be text.")
     check_name(value.replace("/", ""), name)
     return value
+
+
+def _check_shape(name: str, value: object) -> None:
+    """Refuse a value that differs from the schema, in a sentence about the first difference."""
+    for error in check_field(SCHEMA, name, value):
+        raise SubmissionError(_in_words(name, error))
+
+
+def _in_words(name: str, error: ValidationError) -> str:
+    value: Any = error.instance
+    part: Any = error.schema
+    if error.validator == "minItems":
+        return f"{name} is an empty list. Give at least one dataset."
+    if error.validator == "maxItems":
+        return f"{name} has {len(value)} entries, but at most {error.validator_value} are possible."
+    if error.validator == "maxLength":
+        return f"{name} has {len(value)} characters, but at most {error.validator_value} are allowed."
+    place = f"Entry {int(error.path[0]) + 1} of {name}" if error.path else name
+    return f"{place} is {show(value)}, but must be {part['x-wanted']}."
 
 
 def _timestamp(fields: dict[str, Any]) -> str:
     value = fields.get("timestamp")
     if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
         value = str(value)
-    text = _text(fields | {"timestamp": value}, "timestamp", "any unique text; it names the folder of the results")
-    if len(text) > _TIMESTAMP_LENGTH:
-        raise SubmissionError(f"timestamp has {len(text)} characters, but at most {_TIMESTAMP_LENGTH} are allowed.")
-    return check_name(text, "timestamp")
-
-
-def _datasets(fields: dict[str, Any]) -> tuple[str, ...]:
-    value = fields.get("dataname")
-    if value is None:
-        raise SubmissionError("The submit file has no dataname. It must give the key of a dataset, or a list of keys.")
-    entries = [value] if isinstance(value, str) else value
-    if not isinstance(entries, list):
-        raise SubmissionError(f"dataname is {show(value)}, but must be the key of a dataset, or a list of keys.")
-    if not entries:
-        raise SubmissionError("dataname is an empty list. Give at least one dataset.")
-    if len(entries) > MOST_DATASETS:
-        raise SubmissionError(f"dataname has {len(entries)} entries, but at most {MOST_DATASETS} are possible.")
-    for number, entry in enumerate(entries, start=1):
-        if not isinstance(entry, str) or not entry.strip():
-            raise SubmissionError(f"Entry {number} of dataname is {show(entry)}, but must be the key of a dataset.")
-    return tuple(entries)
+    if isinstance(value, str):
+        check_name(value, "timestamp")  # says which character is wrong, which the schema's pattern cannot
+    return str(_required({"timestamp": value}, "timestamp"))
 
 
 def _check_key(key: str, field: str) -> None:

@@ -13,7 +13,8 @@ from typing import Any, Final
 from jsonschema.exceptions import ValidationError
 
 from compiler.patterns import validate_parameters
-from runner.intake import show, suggest
+from compiler.shape import suggest
+from runner.intake import show
 
 DURATION: Final = "__duration__"
 DATASET_SIZE: Final = "__dataset_size__"
@@ -71,7 +72,7 @@ def take_platform_parameters(config: Mapping[str, Any], *, max_minutes: int) -> 
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
                 problems.append(f"{name} is {show(value)}, but must be a whole number of {unit} from {low} to {high}.")
         elif _is_platform(name):
-            problems.append(f"{name} is not a parameter of the platform{suggest(name, list(bounds)) or '.'}")
+            problems.append(f"{name} is not a parameter of the platform. {suggest(name, bounds)}")
     return own, problems
 
 
@@ -91,9 +92,8 @@ def _explain(error: ValidationError) -> Iterator[str]:
             yield f"{_join(path, name)} is missing" + (f"; it must be {wanted}." if wanted else ".")
     elif error.validator in {"additionalProperties", "unevaluatedProperties"}:
         for name in [name for name in present if name not in known]:
-            near = suggest(name, list(known))
-            way_out = near or f". It knows {', '.join(known) or 'none'}."
-            yield f"{_join(path, _bare(name))} is not a parameter of this analysis{way_out}"
+            way_out = suggest(name, known) or "It knows none."
+            yield f"{_join(path, _bare(name))} is not a parameter of this analysis. {way_out}"
     else:
         yield f"{path or 'The config'} is {show(error.instance)}, but must be {expected(rule) or _plain(error)}."
 

@@ -140,12 +140,15 @@ def test_the_platforms_parameters_are_taken_out_and_obeyed(cloud: FakeCloud) -> 
         ("n_components: 1000000000", "n_components is 1000000000, but must be a whole number from 1 to 1000."),
         ("n_components: true", "n_components is true, but must be a whole number from 1 to 1000."),
         ("n_components:", "n_components is null, but must be a whole number from 1 to 1000."),
-        ("n_component: 3", "n_component is not a parameter of this analysis; did you mean n_components?"),
-        ("colour: red", "colour is not a parameter of this analysis. It knows n_components, whiten, solver, filter."),
+        ("n_component: 3", "n_component is not a parameter of this analysis. Did you mean 'n_components'?"),
+        (
+            "colour: red",
+            "colour is not a parameter of this analysis. Known here: filter, n_components, solver, whiten.",
+        ),
         ("solver: ful", 'solver is "ful", but must be one of "full", "arpack".'),
         ("filter: {low: 0}", "filter.low is 0, but must be a number greater than 0."),
         ("filter: {}", "filter.low is missing; it must be a number greater than 0."),
-        ("filter: {low: 1, high: 2}", "filter.high is not a parameter of this analysis. It knows low, order."),
+        ("filter: {low: 1, high: 2}", "filter.high is not a parameter of this analysis. Known here: low, order."),
         ("filter: 3", "filter is 3, but must be a group of parameters."),
         ("__duration__: 0", "__duration__ is 0, but must be a whole number of minutes from 1 to 120."),
         ("__duration__: 121", "__duration__ is 121, but must be a whole number of minutes from 1 to 120."),
@@ -153,7 +156,7 @@ def test_the_platforms_parameters_are_taken_out_and_obeyed(cloud: FakeCloud) -> 
         ("__duration__: yes", "__duration__ is true, but must be a whole number of minutes from 1 to 120."),
         ("__dataset_size__: 1.5", "__dataset_size__ is 1.5, but must be a whole number of GB from 0 to 16000."),
         ("__dataset_size__: -1", "__dataset_size__ is -1, but must be a whole number of GB from 0 to 16000."),
-        ("__duratoin__: 5", "__duratoin__ is not a parameter of the platform; did you mean __duration__?"),
+        ("__duratoin__: 5", "__duratoin__ is not a parameter of the platform. Did you mean '__duration__'?"),
         (
             "n_components: 3\n- x",
             "The config file c.yaml is not valid YAML: expected <block end>, but found '-' in line 2, column 1.",
@@ -176,7 +179,7 @@ def test_groups_of_parameters_have_defaults_too(cloud: FakeCloud) -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"dataname": "lab1/inputs/b.npy"}, '"lab1/inputs/b.npy" does not exist; did you mean lab1/inputs/a.npy?'),
+        ({"dataname": "lab1/inputs/b.npy"}, "\"lab1/inputs/b.npy\" does not exist. Did you mean 'a.npy'?"),
         ({"dataname": "lab1/results/zzz.npy"}, '"lab1/results/zzz.npy" does not exist. Upload it before'),
         ({"dataname": "lab1/inputs/a.tif"}, "its name must end in .npy"),
         ({"dataname": "lab1/inputs/gone/"}, 'The folder "lab1/inputs/gone/" does not exist or is empty.'),

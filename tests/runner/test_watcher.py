@@ -379,7 +379,7 @@ def test_a_cancel_file_in_one_batch_with_its_submission_stops_it(office: Office)
         (b"", "is empty"),
         ({}, "must name one job"),
         ({"timestamp": "t1", "job": "pca-1"}, "must name one job"),
-        ({"timestamps": "t1"}, "did you mean timestamp?"),
+        ({"timestamps": "t1"}, "Did you mean 'timestamp'?"),
         ({"timestamp": ["t1"]}, "must be text"),
         ({"timestamp": "%"}, "has no job with the timestamp"),
         ({"timestamp": "1"}, "has no job with the timestamp"),
