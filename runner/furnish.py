@@ -6,6 +6,7 @@ Everything is decided by what the chronicle says, so that the same call after a 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from functools import partial
@@ -25,6 +26,7 @@ from runner.capacity import (
 )
 from runner.certify import REFUSAL
 from runner.failures import LOCK_FIELD
+from runner.monitor import Signs
 from runner.reaper import sweep
 from runner.shop import LOCK_LEASE, Shop
 from runner.workspace import change_tasks, machines_in
@@ -53,7 +55,7 @@ Attend = Callable[[], bool]
 class Furnisher:
     """Gets a machine for every task that needs one."""
 
-    def __init__(self, shop: Shop, look: Callable[[Job], object]) -> None:
+    def __init__(self, shop: Shop, look: Callable[[Job], list[Signs]]) -> None:
         """Work with `shop`; `look` is called while Terraform is busy, to follow the machines that work already."""
         self._shop, self._look = shop, look
 
@@ -67,34 +69,40 @@ class Furnisher:
 
     def furnish(self, job: Job) -> Ending | None:
         """Get what is missing. An ending means that the job cannot go on; None, that nothing is left to be tried."""
-        shop = self._shop
+        shop, tries = self._shop, Counter[str]()
         self.attempts(job)
-        died = throttled = 0
         while wanting := self.wanting(job):
             try:
                 self._apply(job, wanting)
             except TerraformError as error:
-                if (wish := shop.ledger.stop_request(job.id)) is not None and wish.due <= shop.clock():
-                    return wish.ending
-                self._keep_started(job)
-                shortage = read_shortage(error.diagnostics)
-                if self._break_dead_lock(job, error):
-                    continue
-                if shortage is Shortage.THROTTLED and throttled < THROTTLES:
-                    throttled += 1
-                    self._slow_down(job, throttled, error)
-                elif shortage in _SHORT:
-                    self._go_on(job, _SHORT[shortage], error)
-                else:
-                    died += 1
-                    reason = self._tell_failure(job, error, died)
-                    if error.diagnostics or died == TRIES:
-                        return Ending(status=JobStatus.FAILED, reason=f"The machines could not be made: {reason}")
+                if (ending := self._go_on_after(job, error, tries)) is not None:
+                    return ending
             else:
                 self._keep_started(job)
         if shop.ledger.job(job.id).waits is not None:
             shop.ledger.set_waiting(job.id, None)
         return self._nothing_to_be_had(job)
+
+    def _go_on_after(self, job: Job, error: TerraformError, tries: Counter[str]) -> Ending | None:
+        """Keep what works in spite of an error, and prepare the next try; an ending means that there is none."""
+        wish = self._shop.ledger.stop_request(job.id)
+        if wish is not None and wish.due <= self._shop.clock():
+            return wish.ending
+        self._keep_started(job)
+        error = self._keep_quick(job, error)
+        if not self.wanting(job) or self._break_dead_lock(job, error):
+            return None
+        shortage = read_shortage(error.diagnostics)
+        tries[shortage or "died"] += 1
+        if shortage is Shortage.THROTTLED and tries[shortage] <= THROTTLES:
+            self._slow_down(job, tries[shortage], error)
+        elif shortage in _SHORT:
+            self._go_on(job, _SHORT[shortage], error)
+        else:
+            reason = self._tell_failure(job, error, tries.total())
+            if error.diagnostics or tries["died"] == TRIES:
+                return Ending(status=JobStatus.FAILED, reason=f"The machines could not be made: {reason}")
+        return None
 
     def place_again(self, job: Job, attempt: Attempt, after: Attempt) -> None:
         """Let a task whose machine was taken back have another one."""
@@ -195,6 +203,25 @@ class Furnisher:
             if one.task in machines and machines[one.task][1] not in past:
                 shop.chronicle.mark(one, Tried.STARTED, instance=machines[one.task][1])
 
+    def _keep_quick(self, job: Job, error: TerraformError) -> TerraformError:
+        """Keep machines that were done before Terraform looked at them; return the error without them.
+
+        Terraform first looks at a new instance after 10 s, under load later. One that has finished its task by then
+        and turned itself off is a failure to it; to us it is a machine whose agent was heard.
+        """
+        shop, tainted = self._shop, self._machines(job, tainted=True)
+        heard = {one.instance.id for one in self._look(job) if one.instance and (one.heard or one.report)}
+        quick = [one for one in self.wanting(job) if tainted.get(one.task, ("", ""))[1] in heard]
+        if not quick:
+            return error
+        # First in Terraform's state: after a crash in between, they are kept like all that it has made.
+        shop.terraform.accept(shop.jobs / job.id, [tainted[one.task][0] for one in quick])
+        for one in quick:
+            shop.chronicle.mark(one, Tried.STARTED, instance=tainted[one.task][1])
+        names = {tainted[one.task][1] for one in quick}
+        left = [text for text in error.diagnostics if not any(name in text for name in names)]
+        return TerraformError(str(error), command=error.command, diagnostics=left, log=error.log)
+
     def _go_on(self, job: Job, outcome: Tried, error: TerraformError) -> None:
         """Try the next way for the tasks that got no machine; after the last one, wait and begin again, or give up."""
         shop, now = self._shop, self._shop.clock()
@@ -250,13 +277,13 @@ class Furnisher:
         reason = f"{first.reason[:1].upper()}{first.reason[1:]}. Tried: {'; '.join(tried)}."
         return Ending(status=JobStatus.FAILED, reason=reason)
 
-    def _machines(self, job: Job) -> dict[int, tuple[str, str]]:
+    def _machines(self, job: Job, *, tainted: bool = False) -> dict[int, tuple[str, str]]:
         """Return the machines that Terraform's state knows. A local state is a file: no Terraform is started for it."""
         shop, root = self._shop, self._shop.jobs / job.id
         if isinstance(shop.backend, S3Backend):
-            return machines_in(shop.terraform.pull_state(root))
+            return machines_in(shop.terraform.pull_state(root), tainted=tainted)
         path = root / "terraform.tfstate"
-        return machines_in(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return machines_in(path.read_text(encoding="utf-8"), tainted=tainted) if path.exists() else {}
 
     def _has_instances(self, job: Job) -> bool:
         return bool(self._shop.cloud.instances(deployment=self._shop.deployment.name, job=job.id))

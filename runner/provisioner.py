@@ -125,6 +125,9 @@ class Provisioner(Protocol):
     def forget(self, root: Path, addresses: Sequence[str]) -> None:
         """Take resources out of the root's state, so that an apply makes them anew; they stay as they are."""
 
+    def accept(self, root: Path, addresses: Sequence[str]) -> None:
+        """Take resources that Terraform gave up on while it made them as they are: an apply does not replace them."""
+
     def unlock(self, root: Path, lock: str) -> None:
         """Break the lock on a root's state. Only for one whose holder is known to be dead."""
 

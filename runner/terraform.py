@@ -231,6 +231,11 @@ class Terraform:
         """Take resources out of the root's state, so that an apply makes them anew; they stay as they are."""
         self._execution.read(self._command("state rm", *addresses, lock_timeout=self._lock_timeout), root)
 
+    def accept(self, root: Path, addresses: Sequence[str]) -> None:
+        """Take resources that Terraform gave up on while it made them as they are: an apply does not replace them."""
+        for address in addresses:  # `untaint` takes one at a time
+            self._execution.read(self._command("untaint", address, lock_timeout=self._lock_timeout), root)
+
     def unlock(self, root: Path, lock: str) -> None:
         """Break the lock on a root's state. Only for one whose holder is known to be dead."""
         self._execution.read(self._command("force-unlock", lock, force=YES), root)

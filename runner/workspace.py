@@ -39,8 +39,13 @@ def write_once(root: Path, files: Mapping[str, str]) -> None:
         raise StateError(f"The workspace {root} cannot be written: {error.strerror}. Free some disk space.") from None
 
 
-def machines_in(state: str) -> dict[int, tuple[str, str]]:
-    """Return the instance of each task that a Terraform state knows: its address and its id, by the task's number."""
+def machines_in(state: str, *, tainted: bool = False) -> dict[int, tuple[str, str]]:
+    """Return the instance of each task that a Terraform state knows: its address and its id, by the task's number.
+
+    Args:
+        state: the text of the state.
+        tainted: return those, and only those, that Terraform gave up on while it made them.
+    """
     try:
         resources = json.loads(state).get("resources", [])
     except (ValueError, AttributeError):
@@ -52,7 +57,7 @@ def machines_in(state: str) -> dict[int, tuple[str, str]]:
         path = ".".join(filter(None, [resource.get("module"), resource["type"], resource.get("name", "task")]))
         for one in resource.get("instances", []):
             key, identity = str(one.get("index_key", "")), one.get("attributes", {}).get("id")
-            if identity and key.isdigit() and one.get("status") != "tainted":
+            if identity and key.isdigit() and (one.get("status") == "tainted") is tainted:
                 found[int(key)] = (f'{path}["{key}"]', str(identity))
     return found
 

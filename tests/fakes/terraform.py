@@ -10,7 +10,7 @@ import json
 import re
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,9 +58,10 @@ class FakeTerraform:
         """Make a command wait until the event is set, or until it is stopped."""
         return self._held.setdefault(command, threading.Event())
 
-    def save_partial(self, root: Path, outputs: Mapping[str, Any]) -> None:
-        """Keep what an apply made before it failed."""
-        self._save(root, [f'module.job.aws_instance.task["{number}"]' for number in outputs["instances"]], outputs)
+    def save_partial(self, root: Path, outputs: Mapping[str, Any], *, tainted: Collection[str] = ()) -> None:
+        """Keep what an apply made before it failed; those of `tainted` tasks it has given up on."""
+        addresses = [f'module.job.aws_instance.task["{number}"]' for number in outputs["instances"]]
+        self._save(root, addresses, outputs, tainted=tainted)
 
     def commands(self) -> list[str]:
         return [call.command for call in self.calls]
@@ -179,6 +180,11 @@ class FakeTerraform:
             outputs["instances"] = {n: one for n, one in outputs["instances"].items() if str(n) != number}
         self._save(root, [one for one in self._known(root) if one not in addresses], outputs)
 
+    def accept(self, root: Path, addresses: Sequence[str]) -> None:
+        self._enter("untaint", root, addresses=tuple(addresses))
+        outputs = {name: one["value"] for name, one in self._state(root).get("outputs", {}).items()}
+        self._save(root, self._known(root), outputs)
+
     def unlock(self, root: Path, lock: str) -> None:
         self._enter("force-unlock", root, lock=lock)
 
@@ -246,7 +252,9 @@ class FakeTerraform:
         known: list[str] = self._state(root).get("addresses", [])
         return known
 
-    def _save(self, root: Path, addresses: list[str], outputs: Mapping[str, Any]) -> None:
+    def _save(
+        self, root: Path, addresses: list[str], outputs: Mapping[str, Any], *, tainted: Collection[str] = ()
+    ) -> None:
         path = self._path(root)
         path.parent.mkdir(parents=True, exist_ok=True)
         instances = outputs.get("instances", {}) if addresses else {}
@@ -259,7 +267,9 @@ class FakeTerraform:
                     "type": "aws_instance",
                     "name": "task",
                     "module": "module.job",
-                    "instances": [{"index_key": n, "attributes": {"id": one}}],
+                    "instances": [
+                        {"index_key": n, "attributes": {"id": one}, **({"status": "tainted"} if n in tainted else {})}
+                    ],
                 }
                 for n, one in instances.items()
             ],

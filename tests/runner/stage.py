@@ -32,12 +32,16 @@ NO_CAPACITY = "InsufficientInstanceCapacity: We currently do not have sufficient
 
 
 class Stage:
-    """Lets Terraform make what `refuses` does not refuse, and the machines do what `on_machine` says."""
+    """Lets Terraform make what `refuses` does not refuse, and the machines do what `on_machine` says.
+
+    The machines of `quick` tasks have ended before Terraform looks at them.
+    """
 
     def __init__(self, folder: Path, job: Job, *, look_s: float = 0.01) -> None:
         self.job, self.now = job, NOW
         self.on_machine: Callable[[int, str], object] = lambda *_: None
         self.refuses: Callable[[dict[str, Any]], str] = lambda _: ""
+        self.quick: set[int] = set()
         self.cloud = FakeCloud(now=lambda: self.now)
         for bucket in ("demo-pca", "demo-platform"):
             self.cloud.make_bucket(bucket)
@@ -78,7 +82,7 @@ class Stage:
         """Make every machine that is missing in the state and not refused; keep those when another is refused."""
         tasks = json.loads((root / "job.auto.tfvars.json").read_text())["tasks"]
         state = self.terraform.output(root).get("instances", {})
-        refused = []
+        refused, tainted = [], []
         for number, task in tasks.items():
             if number in state:
                 continue
@@ -92,8 +96,12 @@ class Stage:
             state[number] = one
             self.made.append(one)
             self.on_machine(int(number), one)
+            if int(number) in self.quick:
+                self.cloud.end(one)
+                tainted.append(number)
+                refused.append(f"reading EC2 Instance ({one}): terminated")
         if refused:
-            self.terraform.save_partial(root, {"instances": state})
+            self.terraform.save_partial(root, {"instances": state}, tainted=tainted)
             raise TerraformError("apply failed", command="apply", diagnostics=refused)
         return {"instances": state}
 

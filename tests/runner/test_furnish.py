@@ -98,7 +98,7 @@ def test_what_started_is_kept_and_only_the_rest_is_tried_again(tmp_path: Path) -
         NO_CAPACITY.format("m5") if task["task"] == 1 and task.get("zone") == "us-east-1a" else ""
     )
     assert stage.run() is JobStatus.DONE
-    assert [one["task"] for one in stage.asked] == [0, 1, 2, 1]
+    assert [one["task"] for one in stage.asked] == [0, 1, 2, 1, 1]
     assert stage.asked[-1]["zone"] == "us-east-1b"
     assert len(stage.ledger.usage(stage.job.id, stage.now)) == 3
     applies = [call.options["refresh"] for call in stage.terraform.calls if call.command == "apply"]
@@ -124,6 +124,30 @@ def test_when_there_is_nothing_at_all_the_reason_names_what_was_tried(tmp_path: 
     end = stage.text(stage.job.results.end)
     assert "No machine was to be had in 10 minutes (quota: VcpuLimitExceeded" in end
     assert "Tried: m5.large in us-east-1a, 0.096 USD/h; m5.large in us-east-1b, 0.096 USD/h; m6i.large" in end
+    assert stage.left == []
+
+
+def test_a_machine_that_was_done_before_terraform_looked_is_no_failure_and_is_not_made_again(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, a_job(datasets=3, offers=WAYS))
+    stage.on_machine = lambda number, _: stage.report(number)
+    stage.quick = {0, 2}
+    stage.refuses = lambda task: (
+        NO_CAPACITY.format("m5") if (task["task"], task.get("instance_type")) == (1, None) else ""
+    )
+    assert stage.run() is JobStatus.DONE
+    assert [one["task"] for one in stage.asked] == [0, 1, 2, 1, 1]
+    assert len(stage.made) == 3
+    assert [call.options["addresses"] for call in stage.terraform.calls if call.command == "untaint"] == [
+        ('module.job.aws_instance.task["0"]', 'module.job.aws_instance.task["2"]')
+    ]
+    assert "Terraform failed" not in stage.text(stage.job.results.certificate)
+
+
+def test_a_machine_that_ended_without_a_word_before_terraform_looked_is_a_failure(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, a_job())
+    stage.quick = {0}
+    assert stage.run() is JobStatus.FAILED
+    assert "terminated" in stage.text(stage.job.results.end)
     assert stage.left == []
 
 
