@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -7,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from compiler.job import iso
 from runner.cloud_values import LeftoverKind
 from state.chronicle import Tried
 from state.errors import CloudError, TerraformError
 from state.job import Ending, JobStatus
+from state.record import JobRecord
 from tests.fakes.jobs import NOW, a_job
 from tests.runner.stage import Stage
 
@@ -46,6 +49,24 @@ def test_a_job_ends_done_with_its_results_its_certificate_and_nothing_left(stage
     record = stage.ledger.job(stage.job.id)
     assert record.cost is not None
     assert len(stage.ledger.usage(stage.job.id, stage.now)) == 1
+
+
+def test_the_ledger_knows_a_job_its_tags_and_its_deadline_before_anything_is_applied(stage: Stage) -> None:
+    known: list[tuple[JobRecord, dict[str, Any]]] = []
+
+    def look(root: Path) -> Any:
+        known.append((stage.ledger.job(stage.job.id), json.loads((root / "job.auto.tfvars.json").read_text())))
+        assert stage.made == []
+        return normal(root) if normal else None
+
+    normal, stage.terraform.on_apply = stage.terraform.on_apply, look
+    stage.on_machine = lambda *_: stage.report()
+    assert stage.run() is JobStatus.DONE
+    [(record, tags)] = known
+    assert record.status is JobStatus.PROVISIONING
+    assert record.deadline is not None
+    assert tags["deadline"] == iso(record.deadline)
+    assert (tags["job"], tags["group"], tags["analysis"]) == (record.id, record.group, record.analysis)
 
 
 def test_a_job_that_was_over_before_the_first_look_has_run_all_the_same(stage: Stage) -> None:
