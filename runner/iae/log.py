@@ -1,10 +1,11 @@
-"""The log of a task: everything it prints, in order, up to a limit; what lies beyond is counted."""
+"""The log of a task: everything it prints, in order, up to a limit or a full disk; what lies beyond is counted."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 CHUNK = 256 * 1024
@@ -19,21 +20,26 @@ _LONGEST_LINE = 500
 class TaskLog:
     """A file that grows to its limit, and a memory of the end for what does not fit.
 
-    The live chunks, put together, are a prefix of the file. May be written and read by different threads.
+    The live chunks, put together, are a prefix of the file. May be written and read by different threads. Writing never
+    fails: a task whose disk is full must still tell how it ended.
 
     Args:
         path: the file.
         limit: the most bytes of output that are kept, besides the lines that say what is missing.
+
+    Attributes:
+        dropped: how many bytes of output are not in the file.
+        disk_is_full: whether the disk refused some of them.
     """
 
     def __init__(self, path: Path, limit: int) -> None:
         self.path = path
         self.limit = limit
         self.dropped = 0
+        self.disk_is_full = False
         self._file = path.open("w+b", buffering=0)
         self._lock = threading.Lock()
         self._kept = 0
-        self._size = 0
         self._sent = 0
         self._tail: deque[bytes] = deque()
         self._tail_size = 0
@@ -41,25 +47,25 @@ class TaskLog:
     def write(self, data: bytes) -> None:
         """Add output. Never waits, never refuses: a full log must not stop an analysis."""
         with self._lock:
-            room = max(0, self.limit - self._kept)
-            kept, rest = data[:room], data[room:]
-            if kept:
-                self._append(kept)
-                self._kept += len(kept)
-            if rest:
-                if not self.dropped:
+            # Once something is missing nothing is added before the end, so that what is there stays in order.
+            room = 0 if self.dropped else max(0, self.limit - self._kept)
+            kept = self._append(data[:room])
+            self._kept += kept
+            if rest := data[kept:]:
+                if not self.dropped and kept == room:
                     self._append(_line(f"the log is full ({self.limit} bytes): what follows is only counted"))
                 self.dropped += len(rest)
                 self._remember(rest)
 
     def say(self, text: str) -> None:
-        """Add a line of the agent's own; it always fits."""
+        """Add a line of the agent's own; the limit does not count it."""
         with self._lock:
             self._append(_line(text))
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with suppress(OSError):  # some file systems say only now that they had no room
+            self._file.close()
 
     def finish(self) -> None:
         """Say what was left out, and add the end of it: that is where a failing program says why."""
@@ -71,8 +77,7 @@ class TaskLog:
             if missing:
                 end = end[end.find(b"\n") + 1 :]
             self._append(_line(f"{self.dropped - len(end)} bytes are missing here; the end of the output follows"))
-            self._append(end)
-            self.dropped -= len(end)
+            self.dropped -= self._append(end)
             self._tail.clear()
 
     def next_chunk(self) -> bytes:
@@ -87,12 +92,16 @@ class TaskLog:
         """Go on after the chunk that was sent."""
         self._sent += count
 
-    def _append(self, data: bytes) -> None:
-        # Unbuffered files may write less than they are given.
-        view = memoryview(data)
-        while view:
-            view = view[self._file.write(view) :]
-        self._size += len(data)
+    def _append(self, data: bytes) -> int:
+        """Add to the file; return how many bytes of it the disk took."""
+        taken = 0
+        try:
+            # Unbuffered files may write less than they are given.
+            while taken < len(data):
+                taken += self._file.write(memoryview(data)[taken:])
+        except OSError:
+            self.disk_is_full = True
+        return taken
 
     def _remember(self, data: bytes) -> None:
         self._tail.append(data)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner.iae.process import User
+from runner.iae.user import User
 
 _METADATA = "http://169.254.169.254"
 _DATA = "data/"

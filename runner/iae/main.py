@@ -18,6 +18,7 @@ from runner.iae.processes import adopt_orphans
 from runner.iae.s3 import connect
 from runner.iae.store import Store
 from runner.iae.task import run_task
+from runner.iae.user import choose_user
 
 
 def main(
@@ -45,8 +46,9 @@ def main(
     adopt_orphans()
     try:
         manifest = read_manifest(_manifest_path(arguments))
-        if root := environ.get("MAYFLY_IMAGE_ROOT"):  # a sandbox that cannot mount the environment says where it is
-            manifest = replace(manifest, image_root=Path(root))
+        user = choose_user()
+        if root := environ.get("MAYFLY_IMAGE_ROOT"):  # no machine of its own: a plain process, on somebody's computer
+            manifest, user = replace(manifest, image_root=Path(root)), None
         work = find_room(environ)
         outcome = run_task(
             manifest,
@@ -57,6 +59,7 @@ def main(
             work=_subfolder(work, "task"),
             find_instance=lambda: find_instance(environ),
             ask_metadata=lambda path: ask_metadata(environ, path),
+            user=user,
         )
     except TaskError as error:
         tell(str(error))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import selectors
 import signal
 import subprocess
@@ -17,11 +16,11 @@ from typing import IO
 from runner.iae.ending import Ending, TaskError
 from runner.iae.log import LastLines, Splitter, TaskLog
 from runner.iae.processes import Family
+from runner.iae.user import TASK_USER, User
 
 GRACE_S = 5.0
 """Between the request to end and the kill."""
 
-TASK_USER = "mayfly"
 SAVE_SIGNAL = signal.SIGUSR1
 """What an entry point is sent when its machine is about to go; one that does not listen to it is left to work on."""
 
@@ -31,15 +30,6 @@ _KILL_S = 5.0
 _READ = 64 * 1024
 _ALLOWED = frozenset({"PATH", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "TERM", "OMP_NUM_THREADS"})
 _ALLOWED_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "OPENBLAS_", "MKL_")
-
-
-@dataclass(frozen=True, kw_only=True)
-class User:
-    """Whom the analysis runs as."""
-
-    uid: int
-    gid: int
-    name: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,24 +73,6 @@ class Output:
     stderr: LastLines
 
 
-def choose_user(uid_map: Path = Path("/proc/self/uid_map")) -> User | None:
-    """Return the ordinary user that an analysis runs as; None when it has to run as the agent does.
-
-    That is so when the agent is not root, when the image has no such user, and in a sandbox that knows one user only.
-    """
-    if os.geteuid() != 0:
-        return None
-    try:
-        entry = pwd.getpwnam(TASK_USER)
-    except KeyError:
-        return None
-    with suppress(OSError, ValueError):
-        ranges = [tuple(map(int, line.split())) for line in uid_map.read_text().splitlines()]
-        if not any(first <= entry.pw_uid < first + count for first, _, count in ranges):
-            return None
-    return User(uid=entry.pw_uid, gid=entry.pw_gid, name=entry.pw_name)
-
-
 def task_environment(environ: Mapping[str, str], home: Path, reason: Path) -> dict[str, str]:
     """Return the environment of the analysis: what it needs to run, and nothing that opens a door.
 
@@ -116,6 +88,9 @@ def task_environment(environ: Mapping[str, str], home: Path, reason: Path) -> di
         **kept,
         "HOME": str(home),
         "TMPDIR": str(home),
+        # Many programs ask who they are, and a user that is a number only has no other name.
+        "USER": TASK_USER,
+        "LOGNAME": TASK_USER,
         "MPLCONFIGDIR": str(home),
         "MPLBACKEND": "Agg",
         # A pipe makes Python hold back its output until the end; people want to watch.

@@ -35,6 +35,10 @@ class Outcome:
     refused: tuple[str, ...] = ()
     held_until: datetime | None = None
 
+    def add(self, words: str) -> None:
+        """Add to the reason what else its owner must know."""
+        self.reason = f"{self.reason}; {words}" if self.reason else words
+
 
 def judge(ended: Exit, reason: str, stderr: list[str], limit_s: float) -> Outcome:
     """Say how the analysis ended, in a word and in a sentence.

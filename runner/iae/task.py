@@ -19,13 +19,14 @@ from runner.iae.log import LastLines, TaskLog
 from runner.iae.machine import Folders, make_folders, tell
 from runner.iae.manifest import Manifest
 from runner.iae.outlook import Outlook, heard_file
-from runner.iae.process import Output, User, choose_user, run_analysis, task_environment
+from runner.iae.process import Output, run_analysis, task_environment
 from runner.iae.processes import Family, Meter
 from runner.iae.report import Outcome, describe, judge, read_reason
 from runner.iae.results import Harvest, check_size, checksums, gather, upload
 from runner.iae.status import JSON, LAST_LINES, TEXT, Board, Heartbeat, Phase, Status, encode
 from runner.iae.store import Copy, Store
 from runner.iae.transfer import fetch, require_all
+from runner.iae.user import User
 
 _LAST_WORDS_S = 3.0
 _UPLOAD_RESERVE_S = 20.0
@@ -84,6 +85,7 @@ def run_task(
     work: Path,
     find_instance: Callable[[], str],
     ask_metadata: Callable[[str], str] = lambda _: "",
+    user: User | None = None,
 ) -> Outcome:
     """Carry out one task; whatever happens, its status and report are written, the report last.
 
@@ -96,9 +98,10 @@ def run_task(
         work: an empty folder.
         find_instance: finds out the machine's id; may take its time.
         ask_metadata: returns what the instance metadata service says about a path.
+        user: whom the analysis runs as; None for whoever this is.
     """
-    user, family = choose_user(), Family()
     log = TaskLog(work / "task.log", manifest.log_limit_bytes)
+    family = Family()
     board = Board(manifest=manifest, started=clock.now(), stdout=LastLines(LAST_LINES), stderr=LastLines(LAST_LINES))
     outlook = Outlook(manifest=manifest, store=store, clock=clock, ask_metadata=ask_metadata, heard=heard_file(environ))
     task = Task(
@@ -260,7 +263,7 @@ def _upload(task: Task, outcome: Outcome) -> None:
     if harvest.refused:
         words = f"not uploaded: {', '.join(harvest.refused[:_NAMED])}" + (" …" if len(harvest.refused) > _NAMED else "")
         task.log.say(words)
-        outcome.reason = f"{outcome.reason}; {words}" if outcome.reason else words
+        outcome.add(words)
 
 
 def _finish(task: Task, outcome: Outcome) -> None:
@@ -270,6 +273,8 @@ def _finish(task: Task, outcome: Outcome) -> None:
     succeeded = outcome.ending is Ending.SUCCEEDED
     task.log.say(f"{outcome.ending.value}" + (f": {outcome.reason}" if outcome.reason else ""))
     task.log.finish()
+    if task.log.disk_is_full:
+        outcome.add("the machine's disk is full, so its log is cut")
     tell(f"task {manifest.task} of {manifest.job}: {outcome.ending.value} {outcome.reason}".rstrip())
     patience = (
         min(manifest.deadline, ended + timedelta(seconds=_STOP_PATIENCE_S)) if task.stop.is_set() else manifest.deadline

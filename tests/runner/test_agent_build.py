@@ -57,6 +57,7 @@ class Site:
             env={
                 "PATH": f"{programs}:/usr/bin:/bin",
                 "MAYFLY_WORK": str(self.folder),
+                "MAYFLY_IMAGE_ROOT": str(image),
                 "AWS_ENDPOINT_URL": self.endpoint,
                 "AWS_ACCESS_KEY_ID": "test",
                 "AWS_SECRET_ACCESS_KEY": "test",

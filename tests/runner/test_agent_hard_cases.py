@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -21,6 +23,7 @@ from runner.iae.report import Outcome
 from runner.iae.task import run_task
 from tests.fakes.agent import ROOT, FakeStore, JumpingClock, raw_manifest, unreachable
 
+PROJECT = Path(__file__).resolve().parents[2]
 DIGEST = "d" * 64
 REPORT, LOG, RESULTS = f"{ROOT}logs/task-0.json", f"{ROOT}logs/task-0.log", f"{ROOT}process_results/"
 STATUS = f"{ROOT}logs/DATASET_NAME:data.txt_STATUS.txt"
@@ -257,17 +260,21 @@ def test_deleting_its_inputs_harms_nobody(machine: Machine) -> None:
     assert machine.store.objects["lab/inputs/data.txt"] == b"1 2 3"
 
 
-def test_a_full_disk_is_said_and_the_report_is_written(machine: Machine) -> None:
-    script = (
-        "import resource, errno\nresource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "try:\n    (out / 'big').write_bytes(b'x' * (2 << 20))\n"
-        "except OSError as e:\n    sys.exit('No space left on device: ' + os.strerror(errno.ENOSPC))"
-    )
-    outcome = machine.run(script)
-    assert outcome.ending is Ending.FAILED
-    assert "No space left on device" in outcome.reason
-    assert machine.report["status"] == "FAILED"
+def test_a_full_disk_is_said_and_the_report_is_written(tmp_path: Path) -> None:
+    """The agent and the analysis share a disk of 80 MB, and the analysis takes all of it."""
+    own = ["unshare", "--user", "--map-root-user", "--mount"]
+    if shutil.which("unshare") is None or subprocess.run([*own, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("this machine allows no user namespaces, so a test cannot mount a small disk")
+    program = [*own, sys.executable, "-m", "tests.runner.full_disk", tmp_path]
+    told = subprocess.run(program, cwd=PROJECT, check=True, capture_output=True, text=True)
+    left = json.loads(told.stdout.splitlines()[-1])
+    report, status = json.loads(left[REPORT]), json.loads(left[STATUS])
+    assert (report["status"], status["status"]) == ("FAILED", "FAILED")
+    assert "No space left on device" in report["reason"]
+    assert "the machine's disk is full" in report["reason"]
+    assert report["log_bytes_missing"] > 0
+    assert left[LOG].startswith("[mayfly] fetched lab/inputs/data.txt")
+    assert left[f"{RESULTS}small"] == "kept"
 
 
 # The machine's gauges

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import resource
+import signal
 from collections.abc import Iterator
 from pathlib import Path
+from resource import RLIMIT_FSIZE
 
 import pytest
 from hypothesis import given, settings
@@ -117,3 +120,32 @@ def test_the_splitter_keeps_every_byte_and_cuts_at_line_ends(pieces: list[bytes]
 def test_the_splitter_does_not_hold_a_long_line_for_ever() -> None:
     splitter = Splitter()
     assert splitter.feed(b"x" * (Splitter.LONGEST + 1))
+
+
+def test_a_full_disk_stops_nobody_who_writes() -> None:
+    """The kernel has a file for this: every write to it finds no room."""
+    full = TaskLog(Path("/dev/full"), 1000)
+    full.write(b"an analysis speaks\n")
+    full.say("and so does the agent")
+    full.finish()
+    full.close()
+    assert full.disk_is_full
+    assert full.dropped == len(b"an analysis speaks\n")
+
+
+def test_a_disk_that_has_room_again_tears_no_hole_into_the_log(tmp_path: Path) -> None:
+    limit, held = RLIMIT_FSIZE, signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    before = resource.getrlimit(limit)
+    log = TaskLog(tmp_path / "task.log", 1000)
+    resource.setrlimit(limit, (6, before[1]))
+    try:
+        log.write(b"first\nsecond\n")
+    finally:
+        resource.setrlimit(limit, before)
+        signal.signal(signal.SIGXFSZ, held)
+    log.write(b"third\n")
+    assert drain(log) == b"first\n"
+    log.finish()
+    log.close()
+    assert log.path.read_bytes().endswith(b"the end of the output follows\nsecond\nthird\n")
+    assert log.dropped == 0

@@ -14,8 +14,10 @@ import pytest
 
 from runner.iae.ending import Ending, TaskError
 from runner.iae.log import LastLines, TaskLog
-from runner.iae.process import GRACE_S, Exit, Output, choose_user, run_analysis, task_environment
+from runner.iae.machine import make_folders
+from runner.iae.process import GRACE_S, Exit, Output, run_analysis, task_environment
 from runner.iae.processes import Family, Meter, adopt_orphans, list_processes, select_tree
+from runner.iae.user import choose_user
 
 Run = Callable[..., Exit]
 
@@ -217,7 +219,58 @@ def test_the_environment_lets_no_credential_through(tmp_path: Path) -> None:
 def test_a_sandbox_with_one_user_keeps_that_user(tmp_path: Path) -> None:
     one = tmp_path / "uid_map"
     one.write_text("         0       1000          1\n")
-    assert choose_user(one) is None
+    assert choose_user(one, is_root=True) is None
+
+
+def test_root_runs_an_analysis_as_somebody_else_whether_the_image_has_an_account_or_not(tmp_path: Path) -> None:
+    all_users = tmp_path / "uid_map"
+    all_users.write_text("         0          0 4294967295\n")
+    user = choose_user(all_users, is_root=True)
+    assert user is not None
+    assert user.uid >= 1000
+    assert user.gid >= 1000
+    assert choose_user(all_users, is_root=False) is None
+
+
+@pytest.mark.skipif(choose_user() is None, reason="only root can become somebody else")
+def test_an_analysis_of_root_is_an_ordinary_user_who_owns_its_folders_and_no_others(tmp_path: Path) -> None:
+    user = choose_user()
+    for parent in (tmp_path, *tmp_path.parents[:2]):
+        parent.chmod(0o755)
+    folders = make_folders(tmp_path, user)
+    (folders.inputs / "data").write_text("the input")
+    (tmp_path / "secret").touch(0o600)
+    script = (
+        "import getpass, os, pathlib, sys\n"
+        "root = pathlib.Path(sys.argv[1])\n"
+        "print(os.getuid() > 0, os.getgid() > 0, os.getgroups(), getpass.getuser())\n"
+        "print((root / 'inputs/data').read_text())\n"
+        "for name in ('results', 'scratch', 'reason', 'checkpoint'):\n"
+        "    (root / name / 'mine').touch()\n"
+        "for name in ('inputs/data', 'config/new', 'secret', '/etc/passwd'):\n"
+        "    try:\n"
+        "        (root / name).open('r+' if (root / name).is_file() else 'w')\n"
+        "    except PermissionError:\n"
+        "        continue\n"
+        "    print('may write', name)\n"
+        "os.setuid(0)\n"
+    )
+    log = TaskLog(tmp_path / "task.log", 100_000)
+    output = Output(log=log, stdout=LastLines(20), stderr=LastLines(20))
+    ended = run_analysis(
+        ["/usr/bin/python3", "-c", script, str(tmp_path)],
+        cwd=folders.scratch,
+        environment=task_environment(os.environ, folders.scratch, folders.reason / "reason.txt"),
+        user=user,
+        limit_s=30,
+        stopped=lambda: False,
+        family=Family(),
+        output=output,
+    )
+    log.close()
+    assert output.stdout.texts() == ["True True [] mayfly", "the input"]
+    assert output.stderr.texts()[-1].startswith("PermissionError")
+    assert ended.code == 1
 
 
 def test_the_meter_sees_a_busy_child() -> None:
