@@ -25,15 +25,20 @@ class Excess(NamedTuple):
     way_out: str
 
 
-def find_excess(platform: Platform) -> Iterator[Excess]:
-    """Yield all of it, with the figures."""
+def find_excess(platform: Platform, *, most_rules: int = RULES_LIMIT) -> Iterator[Excess]:
+    """Yield all of it, with the figures.
+
+    Args:
+        platform: what the YAML files say.
+        most_rules: lifecycle rules that a bucket may have.
+    """
     yield from _names(platform)
     yield from _births(platform)
     yield from _policies(platform)
     for blueprint in platform.blueprints.values():
         rules = len(retention_rules(platform, blueprint))
-        if rules > RULES_LIMIT:
-            message = f"makes {rules} lifecycle rules, one per group and folder; S3 allows {RULES_LIMIT} in a bucket."
+        if rules > most_rules:
+            message = f"makes {rules} lifecycle rules, one per group and folder; S3 allows {most_rules} in a bucket."
             way_out = "Keep data of this analysis without a limit, or split the analysis."
             yield Excess(blueprint.place, ("retention",), message, way_out)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from compiler import bounds
+from compiler.bounds import find_excess
 from compiler.hcl import render_template
 from compiler.load import load_platform
 from compiler.model import Retired
@@ -150,13 +150,13 @@ def test_a_project_with_a_provider_lock_gives_each_root_a_copy(project: Project)
         assert rendered[f"{root}/.terraform.lock.hcl"] == "# a lock\n"
 
 
-def test_more_lifecycle_rules_than_s3_allows_are_refused_with_the_figure(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_more_lifecycle_rules_than_s3_allows_are_refused_with_the_figure(project: Project) -> None:
     project.add_blueprint("tiny", MINIMAL + "retention: {inputs_days: 1, results_days: 1}\n")
-    assert project.errors() == []
-    monkeypatch.setattr(bounds, "RULES_LIMIT", 1)
-    assert "makes 2 lifecycle rules, one per group and folder; S3 allows 1 in a bucket" in "".join(project.errors())
+    platform = load_platform(project.folder)
+    assert list(find_excess(platform)) == []
+    [excess] = find_excess(platform, most_rules=1)
+    assert excess.message.startswith("makes 2 lifecycle rules, one per group and folder; S3 allows 1 in a bucket")
+    assert (excess.place.file, excess.path) == ("blueprints/tiny/blueprint.yaml", ("retention",))
 
 
 class TestVersion:
