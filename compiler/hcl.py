@@ -12,7 +12,10 @@ from typing import Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 REQUIRED_TERRAFORM: Final = ">= 1.10"
-REQUIRED_PROVIDER: Final = ">= 5.100, < 7"
+PROVIDER_FROM: Final = "5.100"
+PROVIDER_BEFORE: Final = "7"
+"""Versions of the AWS provider that the modules are written for: the first, and the first that is too new."""
+REQUIRED_PROVIDER: Final = f">= {PROVIDER_FROM}, < {PROVIDER_BEFORE}"
 SCHEMA_VERSION: Final = "1"
 """Counts the changes of generated roots that an earlier release could not read."""
 

@@ -18,13 +18,13 @@ from typing import Any, Final, Literal
 from compiler import names
 from compiler.deployment import CloudKind, Deployment
 from compiler.hcl import render_template
+from compiler.recipe import IMAGE_ROOT
 from state.chronicle import Attempt
 from state.errors import JobError
 from state.job import Job, Task
 
 USER_DATA_LIMIT: Final = 16_384
 """Bytes that EC2 accepts as user data, before base64."""
-IMAGE_ROOT: Final = "/opt/iae"
 HEARTBEAT_S: Final = 2
 SILENCE_S: Final = 3600
 """How long the platform may be silent before an instance ends itself: long enough to mend or update a platform."""

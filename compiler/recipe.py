@@ -1,4 +1,4 @@
-"""The recipe folder of an environment, as far as it can be judged without building it."""
+"""The recipe folder of an environment, as far as it can be judged without building it, and where its image will be."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from compiler.blueprint import Environment
 from compiler.source import FieldPath
 
 LOCK_FILE: Final = "requirements.lock"
+IMAGE_ROOT: Final = "/opt/iae"
+"""Where an instance finds what was built from the recipe."""
 _RECIPE: Final = ("environment", "recipe")
 
 Problem = tuple[FieldPath, str, str]

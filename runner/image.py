@@ -20,12 +20,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from compiler.recipe import IMAGE_ROOT, LOCK_FILE
 from runner.image_install import OnProgress, install
 from state.errors import EnvironmentMissingError, Place, SourceError, StateError
-
-LOCK = "requirements.lock"
-IMAGE_ROOT = "/opt/iae"
-"""Where an instance finds its image."""
 
 _MANIFEST = "manifest.json"
 _FORMAT = b"mayfly image 1\n"
@@ -166,14 +163,14 @@ def _build(recipe: Path, store: Path, digest: str, on_progress: OnProgress) -> I
     try:
         on_progress(f"building image {digest[:12]} from {recipe}")
         _copy_recipe(recipe, workshop / "files")
-        packages = install(workshop / "venv", recipe / LOCK, IMAGE_ROOT, on_progress)
+        packages = install(workshop / "venv", recipe / LOCK_FILE, IMAGE_ROOT, on_progress)
         on_progress("sealing the image")
         _make_read_only(workshop)
         count, tree = tree_digest(workshop)
         manifest = {
             "version": 1,
             "digest": digest,
-            "lock_sha256": hashlib.sha256((recipe / LOCK).read_bytes()).hexdigest(),
+            "lock_sha256": hashlib.sha256((recipe / LOCK_FILE).read_bytes()).hexdigest(),
             "python": platform.python_version(),
             "implementation": platform.python_implementation(),
             "platform": _platform(),
@@ -223,10 +220,10 @@ def _recipe_files(recipe: Path) -> list[Path]:
                 place=Place(file=str(path)),
                 way_out="Put the file itself here.",
             )
-    if recipe / LOCK not in files:
+    if recipe / LOCK_FILE not in files:
         raise SourceError(
             "is missing.",
-            place=Place(file=str(recipe / LOCK)),
+            place=Place(file=str(recipe / LOCK_FILE)),
             way_out="Make it from requirements.in with `uv pip compile --universal --generate-hashes`.",
         )
     return sorted(files, key=lambda path: path.relative_to(recipe).as_posix())

@@ -11,10 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from compiler.hcl import PROVIDER_BEFORE, PROVIDER_FROM
 from state.errors import EnvironmentMissingError
 
-OLDEST, BELOW = (5, 100), (7,)
-"""The provider versions that the modules are written for: at least OLDEST, before BELOW."""
 REGISTRIES = {"terraform": "registry.terraform.io", "opentofu": "registry.opentofu.org"}
 """Where each product looks for `hashicorp/aws`; the provider itself is the same."""
 VERSION = re.compile(r"^\d+\.\d+\.\d+$")
@@ -103,7 +102,8 @@ def _providers(mirror: Path) -> Iterator[ProviderSource]:
 
 def is_acceptable(version: str) -> bool:
     """Tell whether the modules are written for this version of the provider."""
-    return bool(VERSION.match(version)) and OLDEST <= parse_version(version) < BELOW
+    low, high = parse_version(PROVIDER_FROM), parse_version(PROVIDER_BEFORE)
+    return bool(VERSION.match(version)) and low <= parse_version(version) < high
 
 
 def write_config(cache: Path, product: str, source: ProviderSource | None, env: Mapping[str, str]) -> Path:

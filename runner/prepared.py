@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from compiler.hcl import PROVIDER_BEFORE, PROVIDER_FROM, REQUIRED_PROVIDER
 from runner.mirror import REGISTRIES, mirror_config, replace_link, replace_text
 from runner.toolchain import Toolchain
 from state.errors import EnvironmentMissingError, TerraformError
@@ -21,18 +22,18 @@ from state.errors import EnvironmentMissingError, TerraformError
 LOCK_NAME, CONFIG_NAME = ".terraform.lock.hcl", "terraform.tfrc"
 REACH_S = 5.0
 """How long the registry may take to answer, seconds. Terraform itself would try for minutes."""
-NEEDS = """terraform {
-  required_providers {
-    aws = {
+NEEDS = f"""terraform {{
+  required_providers {{
+    aws = {{
       source  = "hashicorp/aws"
-      version = ">= 5.100, < 7"
-    }
-  }
-}
+      version = "{REQUIRED_PROVIDER}"
+    }}
+  }}
+}}
 """
 WAY_OUT = (
-    "Connect this machine to the network once, or put the provider (5.100 or later, before 7) into "
-    "~/.terraform.d/plugins/registry.terraform.io/hashicorp/aws/, as a zip file or unpacked."
+    f"Connect this machine to the network once, or put the provider ({PROVIDER_FROM} or later, before "
+    f"{PROVIDER_BEFORE}) into ~/.terraform.d/plugins/registry.terraform.io/hashicorp/aws/, as a zip file or unpacked."
 )
 
 

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from compiler.recipe import IMAGE_ROOT
+
 GUEST = Path(__file__).parent / "guest"
 RUN = "/run/mayfly"
 BIN = "/opt/mayfly/bin"
-IMAGE = "/opt/iae"
 INIT = "/opt/mayfly/init.py"
 SEARCH = f"{BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 UNSAFE = "MAYFLY_UNSAFE_NO_SANDBOX"
@@ -152,7 +153,7 @@ def mounts(guest: Guest) -> list[Mount]:
     ]
     needed = [guest.python, Path(sys.executable)]
     if guest.image:
-        found.append(Mount(kind="ro-bind", source=str(guest.image), target=IMAGE))
+        found.append(Mount(kind="ro-bind", source=str(guest.image), target=IMAGE_ROOT))
         needed.append(guest.image / "venv/bin/python")
     found += [Mount(kind="ro-bind", source=str(p), target=str(p)) for p in interpreter_folders(needed)]
     return found

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.mirror import BELOW, OLDEST
+from compiler.hcl import REQUIRED_PROVIDER, REQUIRED_TERRAFORM
 from runner.prepared import NEEDS
 
 MODULES = Path(__file__).parents[2] / "modules"
@@ -49,8 +49,8 @@ def test_modules_and_the_prepared_provider_want_the_same_versions(name: str) -> 
     versions = (MODULES / name / "versions.tf").read_text()
     wanted = re.findall(r'^ +version += "([^"]+)"', versions, re.MULTILINE)
     assert wanted == re.findall(r'^ +version += "([^"]+)"', NEEDS, re.MULTILINE)
-    assert wanted == [f">= {'.'.join(map(str, OLDEST))}, < {'.'.join(map(str, BELOW))}"]
-    assert 'required_version = ">= 1.10"' in versions
+    assert wanted == [REQUIRED_PROVIDER]
+    assert f'required_version = "{REQUIRED_TERRAFORM}"' in versions
 
 
 def test_no_module_looks_anything_up() -> None:
