@@ -50,17 +50,33 @@ class _Child:
     started: float = 0.0
     pause: float = FIRST_PAUSE_S
     due: float = field(default=0.0)
+    falls: int = 0
 
 
 class Supervisor:
-    """Runs programs until it is stopped; what ends by itself is started again."""
+    """Runs programs until it is stopped; what ends by itself is started again.
+
+    A platform that serves people goes on for ever: what keeps a child down may pass. Who waits for one job gives up.
+    """
 
     def __init__(
-        self, programs: Sequence[Program], *, environment: Mapping[str, str], on_news: Callable[[str], None]
+        self,
+        programs: Sequence[Program],
+        *,
+        environment: Mapping[str, str],
+        on_news: Callable[[str], None],
+        patience: int | None = None,
     ) -> None:
-        """Keep what to run. `on_news` is told in words whenever a child ends unasked."""
+        """Keep what to run.
+
+        Args:
+            programs: the children.
+            environment: their variables.
+            on_news: told in words whenever a child ends unasked.
+            patience: after how many quick ends in a row of one child `check` gives up; None for never.
+        """
         self._children = [_Child(program=program) for program in programs]
-        self._environment, self._on_news = dict(environment), on_news
+        self._environment, self._on_news, self._patience = dict(environment), on_news, patience
 
     def start(self) -> None:
         """Start every child."""
@@ -68,7 +84,11 @@ class Supervisor:
             self._start(child)
 
     def check(self) -> None:
-        """Look at every child once, and start again what has ended when its pause is over; call it often."""
+        """Look at every child once, and start again what has ended when its pause is over; call it often.
+
+        Raises:
+            MayflyError: a child ends again and again before it has lived for long; its last words say why.
+        """
         for child in self._children:
             if child.process is None:
                 if time.monotonic() >= child.due:
@@ -113,13 +133,16 @@ class Supervisor:
     def _mourn(self, child: _Child, code: int) -> None:
         child.process = None
         if time.monotonic() - child.started > STEADY_S:
-            child.pause = FIRST_PAUSE_S
-        child.due = time.monotonic() + child.pause
+            child.pause, child.falls = FIRST_PAUSE_S, 0
+        child.due, child.falls = time.monotonic() + child.pause, child.falls + 1
+        name, log = child.program.name, child.program.log
         ending = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        said = last_words(child.program.log)
+        said = last_words(log) if code > 0 else ""
+        if child.falls == self._patience:
+            why = f": {said}" if said else "."
+            raise MayflyError(f"{name} {ending}, {child.falls} times in a row (log: {log}){why}")
         self._on_news(
-            f"{child.program.name} {ending}; it starts again in {child.pause:.0f} s (log: {child.program.log})"
-            + (f"\n  {said}" if said and code > 0 else "")
+            f"{name} {ending}; it starts again in {child.pause:.0f} s (log: {log})" + (f"\n  {said}" if said else "")
         )
         child.pause = min(child.pause * 2, LONGEST_PAUSE_S)
 

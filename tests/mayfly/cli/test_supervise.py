@@ -65,6 +65,35 @@ def test_what_a_failing_child_said_last_is_told(tmp_path: Path) -> None:
     assert "the queue is gone" in news[0]
 
 
+def test_a_child_that_can_never_start_ends_the_waiting_with_its_last_words(tmp_path: Path) -> None:
+    news: list[str] = []
+    hopeless = program(tmp_path, "worker", "import sys; sys.exit('Terraform is gone')")
+    supervisor = Supervisor([hopeless], environment=os.environ, on_news=news.append, patience=2)
+    supervisor.start()
+    try:
+        with pytest.raises(MayflyError) as caught:
+            wait_for(lambda: (supervisor.check(), False)[1])
+    finally:
+        supervisor.stop()
+    words = f"worker ended with exit code 1, 2 times in a row (log: {hopeless.log}): Terraform is gone"
+    assert str(caught.value) == words
+    assert len(news) == 1
+
+
+def test_a_child_that_falls_now_and_then_is_no_reason_to_give_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mayfly.cli.supervise.STEADY_S", 0.0)
+    news: list[str] = []
+    unlucky = program(tmp_path, "worker", "import sys; sys.exit('oh')")
+    supervisor = Supervisor([unlucky], environment=os.environ, on_news=news.append, patience=2)
+    supervisor.start()
+    try:
+        wait_for(lambda: (supervisor.check(), len(news) == 2)[1])
+    finally:
+        supervisor.stop()
+
+
 def test_every_child_is_asked_to_stop_and_waited_for(tmp_path: Path) -> None:
     code = """
         import pathlib, signal, sys, time
