@@ -10,7 +10,7 @@ import click
 from language import INTRODUCTIONS, rules_reference, schema_reference
 
 from compiler.review.rules import policy_page
-from mayfly.cli.main import cli
+from mayfly.cli.commands import cli
 from modules import module_readmes
 
 DOCS = Path(__file__).resolve().parent

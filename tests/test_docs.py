@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
-from mayfly.cli.main import cli
+from mayfly.cli.commands import cli
 
 PROJECT = Path(__file__).parent.parent
 PAGES = sorted([*PROJECT.glob("*.md"), *(PROJECT / "docs").rglob("*.md")])

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mayfly.cli.main import cli
+from mayfly.cli.commands import cli
 from runner.metrics import render
 from state.database import sqlite_url
 from state.figures import read_figures

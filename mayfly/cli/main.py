@@ -1,157 +1,34 @@
-"""The `mayfly` command itself: its options, its commands, and what happens when something goes wrong."""
+"""Where `mayfly` starts: nothing that takes time is imported before Ctrl-C is minded."""
 
 from __future__ import annotations
 
-import errno
-import os
+import signal
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
-from pathlib import Path
-
-import click
-
-from mayfly.cli.blueprint import iae
-from mayfly.cli.budget import budget
-from mayfly.cli.certificate import certificate
-from mayfly.cli.check import check
-from mayfly.cli.context import Context
-from mayfly.cli.demo import demo
-from mayfly.cli.doctor import doctor
-from mayfly.cli.history import blueprint
-from mayfly.cli.importing import import_
-from mayfly.cli.jobs import cancel, jobs, logs, results
-from mayfly.cli.metrics import metrics
-from mayfly.cli.output import console, note
-from mayfly.cli.platform import compile_roots
-from mayfly.cli.reap import abandon, reap
-from mayfly.cli.retry import retry
-from mayfly.cli.review import apply, destroy, drift, plan
-from mayfly.cli.submit import submit
-from mayfly.cli.up import up, watch, worker
-from state.errors import EnvironmentMissingError, MayflyError
 
 INTERRUPTED = 130
 """What a shell expects of a command that Ctrl-C ended."""
-
-EPILOG = """
-\b
-Exit codes: 0 done · 1 something failed · 2 wrong use · 3 a YAML file is wrong · 4 a submission is refused ·
-5 Terraform failed · 6 the cloud refused or does not answer · 7 a job failed · 8 the ledger or a workspace is
-missing or locked · 9 this machine lacks something (see `mayfly doctor`) · 130 stopped with Ctrl-C.
-
-\b
-Completion for your shell (bash, zsh, fish):  eval "$(_MAYFLY_COMPLETE=bash_source mayfly)"
-"""
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, epilog=EPILOG)
-@click.option(
-    "--project",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="MAYFLY_PROJECT",
-    help="Folder that holds mayfly.yaml; found upward from here when not given.",
-)
-@click.option(
-    "--home",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="MAYFLY_HOME",
-    help="Runtime folder (embedded cloud, ledger, logs); PROJECT/.mayfly/main when not given.",
-)
-@click.option("-v", "--verbose", is_flag=True, help="Tell more, and show where an error came from.")
-@click.version_option(version("mayfly"), message="mayfly %(version)s")
-@click.pass_context
-def cli(context: click.Context, project: Path | None, home: Path | None, verbose: bool) -> None:
-    """Run scientific analyses as code: every job gets infrastructure of its own, and leaves nothing behind.
-
-    \b
-    First time:  make demo
-    Every day:   mayfly up            (the platform, on this machine)
-                 mayfly submit pca data.npy --group lab1
-                 mayfly logs -f JOB
-    """  # noqa: D301 (click's mark against re-wrapping)
-    context.obj = Context(project_option=project, home_option=home, verbose=verbose)
-
-
-for command in (
-    abandon,
-    apply,
-    blueprint,
-    budget,
-    cancel,
-    certificate,
-    check,
-    compile_roots,
-    demo,
-    destroy,
-    doctor,
-    drift,
-    iae,
-    import_,
-    jobs,
-    logs,
-    metrics,
-    plan,
-    reap,
-    results,
-    retry,
-    submit,
-    up,
-    watch,
-    worker,
-):
-    cli.add_command(command)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Carry out a command line. Return its exit code; every error is a sentence on standard error."""
     try:
-        code = cli.main(args=list(arguments), prog_name="mayfly", standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except click.exceptions.Exit as error:
-        code = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        note("Stopped.")
-        code = INTERRUPTED
-    except BrokenPipeError:
-        # The reader (head, less) has seen enough. Python would complain once more when it flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    except (MayflyError, OSError) as error:
-        known = explain(error) if isinstance(error, OSError) else error
-        if known is None:
-            raise
-        code = complain(known, arguments)
-    return code if isinstance(code, int) else 0
+        # The commands need half a second to be imported, most of it the libraries of AWS and of the database.
+        from mayfly.cli.commands import carry_out  # noqa: PLC0415
 
-
-def explain(error: OSError) -> MayflyError | None:
-    """Turn what the operating system refuses into a sentence; None for what only a bug can cause."""
-    place = error.filename or "a file"
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return EnvironmentMissingError(f"{place}: the disk is full. Free some space; `make clean` removes .mayfly/.")
-    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        return EnvironmentMissingError(
-            f"{place}: not permitted ({error.strerror}). Mayfly must be able to write there."
-        )
-    return None
-
-
-def complain(error: MayflyError, arguments: Sequence[str]) -> int:
-    """Print an error as a person should see it, with its origin for those who asked for more."""
-    note(str(error), style="red")
-    if {"-v", "--verbose"} & set(arguments):
-        console(sys.stderr).print_exception()
-    return error.exit_code
+        return carry_out(arguments)
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)  # noqa: T201  (all that prints for us may not be imported yet)
+        return INTERRUPTED
 
 
 def main() -> None:
     """Start `mayfly` from a shell."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal may not know every character
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # everything is done; what is left are milliseconds
+    sys.exit(code)
 
 
 if __name__ == "__main__":

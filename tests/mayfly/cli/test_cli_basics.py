@@ -5,16 +5,22 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import click
 import pytest
+import sqlalchemy as sa
 
+from mayfly.cli.commands import cli
 from mayfly.cli.context import Context, Home
-from mayfly.cli.main import cli, explain, run
-from state.errors import StateError, UsageError
+from mayfly.cli.main import run
+from mayfly.cli.mishaps import explain, explain_database
+from state.database import sqlite_url
+from state.errors import EnvironmentMissingError, StateError, UsageError
 
 PROJECT = Path(__file__).parents[3]
 DEPLOYMENT = 'name: trial\naccount: "123456789012"\nregion: us-east-1\n'
@@ -98,6 +104,57 @@ def test_what_the_system_refuses_becomes_a_sentence(number: int) -> None:
 
 def test_what_only_a_bug_can_cause_stays_a_traceback() -> None:
     assert explain(OSError(errno.EBADF, "bad file descriptor")) is None
+
+
+def test_a_ledger_that_is_none_is_named_in_a_sentence(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ledger = project / ".mayfly" / "main" / "ledger.db"
+    ledger.parent.mkdir(parents=True)
+    ledger.write_bytes(b"no database " * 1000)
+    assert run(["--project", str(project), "jobs"]) == StateError.exit_code
+    said = capsys.readouterr().err
+    assert f"The ledger {ledger} cannot be used: file is not a database." in said
+    assert "--home" in said
+    assert "Traceback" not in said
+
+
+def refused(words: str) -> sa.exc.DBAPIError:
+    return sa.exc.OperationalError("INSERT …", {}, sqlite3.OperationalError(words))
+
+
+def test_a_full_disk_below_the_ledger_is_called_that(tmp_path: Path) -> None:
+    error = explain_database(refused("database or disk is full"), sqlite_url(tmp_path / "ledger.db"))
+    assert isinstance(error, EnvironmentMissingError)
+    assert str(error).startswith(f"{tmp_path}/ledger.db: the disk is full.")
+
+
+def test_what_else_a_database_refuses_is_told_without_the_password() -> None:
+    error = explain_database(refused("connection refused\n  Is it running?"), "postgresql://me:secret@db/mayfly")
+    assert isinstance(error, StateError)
+    assert "The ledger postgresql://me:***@db/mayfly cannot be used: connection refused." in str(error)
+
+
+def test_a_wrong_query_stays_a_traceback() -> None:
+    wrong = sa.exc.ProgrammingError("SELEKT", {}, sqlite3.ProgrammingError("syntax"))
+    assert explain_database(wrong, "sqlite://") is None
+
+
+def test_ctrl_c_while_the_commands_are_imported_is_no_traceback(tmp_path: Path) -> None:
+    """A library that takes long to import stands for all of them."""
+    (tmp_path / "sqlalchemy.py").write_text("import signal; print('importing', flush=True); signal.pause()")
+    process = subprocess.Popen(
+        [Path(sys.executable).parent / "mayfly", "check"],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "importing\n"
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate()
+    assert (process.returncode, said) == (130, "Stopped.\n")
 
 
 def test_a_closed_pipe_is_no_error() -> None:
