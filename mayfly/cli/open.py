@@ -20,7 +20,7 @@ from runner.cloud_values import Cloud
 from runner.image_source import MachineImage, choose_builder
 from runner.slots import Slots
 from runner.terraform import Terraform
-from runner.toolchain import find_toolchain
+from runner.toolchain import Toolchain, find_toolchain
 
 
 @contextmanager
@@ -40,8 +40,8 @@ def start_cloud(context: Context, platform: Platform) -> LocalCloud:
     return LocalCloud.start(home, images, account=deployment.account, region=deployment.region)
 
 
-def deployer(context: Context, platform: Platform, cloud: AwsCloud) -> Deploy:
-    """Return what plans and applies the platform's roots.
+def deployer(context: Context, platform: Platform, cloud: AwsCloud, toolchain: Toolchain | None = None) -> Deploy:
+    """Return what plans and applies the platform's roots, with a Terraform that was found already or is found now.
 
     Raises:
         EnvironmentMissingError: there is no Terraform to be had.
@@ -50,15 +50,23 @@ def deployer(context: Context, platform: Platform, cloud: AwsCloud) -> Deploy:
         platform=platform,
         build=context.build,
         logs=context.home.logs,
-        terraform=terraform_for(context, cloud),
+        terraform=terraform_for(context, cloud, toolchain or toolchain_of(context)),
         backend=context.backend(platform),
         cloud=cloud,
     )
 
 
-def terraform_for(context: Context, cloud: AwsCloud) -> Terraform:
+def toolchain_of(context: Context) -> Toolchain:
+    """Return the Terraform that this machine has.
+
+    Raises:
+        EnvironmentMissingError: there is none to be had, or only one that is too old.
+    """
+    return find_toolchain(context.terraform_cache, os.environ)
+
+
+def terraform_for(context: Context, cloud: AwsCloud, toolchain: Toolchain) -> Terraform:
     """Return a Terraform that talks to a cloud."""
-    toolchain = find_toolchain(context.terraform_cache, os.environ)
     return Terraform(toolchain, cloud.settings.environment(), Slots(context.terraform_cache / "slots"))
 
 

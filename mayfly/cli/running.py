@@ -6,24 +6,26 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
 from compiler.model import Platform
 from compiler.platform import live_roots
 from mayfly.cli.context import Context
-from mayfly.cli.deploy import RootResult, as_they_end
-from mayfly.cli.open import deployer, generate, provide_images, start_cloud
+from mayfly.cli.deploy import Deploy, RootResult, as_they_end
+from mayfly.cli.open import deployer, generate, provide_images, start_cloud, toolchain_of
 from mayfly.cli.output import note
+from mayfly.cli.plain import check_sandbox
 from mayfly.cli.supervise import Program, Supervisor
 from mayfly.localcloud import LocalCloud
 from runner.cloud import AwsCloud
 
 News = Callable[[str], None]
 OnRoot = Callable[[RootResult], None]
+STOPPING = "Already stopping …"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,14 +54,26 @@ class Running:
         self.supervisor.check()
 
     def stop(self) -> None:
-        """Stop everything: first the processes, then the cloud that they talk to."""
-        self.supervisor.stop()
-        if self.local is not None:
-            self.local.stop()
+        """Stop everything: first the processes, then the cloud that they talk to, whatever happens meanwhile."""
+        with undisturbed():
+            try:
+                self.supervisor.stop()
+            finally:
+                if self.local is not None:
+                    self.local.stop()
 
 
 @contextmanager
-def running(context: Context, platform: Platform, *, apply: bool, on_news: News, on_root: OnRoot) -> Iterator[Running]:
+def running(
+    context: Context,
+    platform: Platform,
+    *,
+    apply: bool,
+    on_news: News,
+    on_root: OnRoot,
+    wanted: Sequence[str] | None = None,
+    patience: int | None = None,
+) -> Iterator[Running]:
     """Run the platform for as long as the block lasts; whatever ends the block, all of it is stopped.
 
     The caller holds the home (`Home.locked`).
@@ -70,56 +84,52 @@ def running(context: Context, platform: Platform, *, apply: bool, on_news: News,
         apply: bring an embedded platform up to its YAML first.
         on_news: told in words what goes on.
         on_root: told what became of each root.
+        wanted: the analyses that are to run; None for all that are no drafts.
+        patience: after how many quick ends of one of the processes this is given up; None for never.
+
+    Raises:
+        EnvironmentMissingError: this machine has no Terraform, or nothing that is wanted could run on it.
     """
-    local = start_cloud(context, platform) if context.is_embedded(platform) else None
-    it = Running(
-        cloud=AwsCloud(local.settings if local else context.settings(platform)),
-        supervisor=Supervisor(
-            [program(context, "worker"), program(context, "watch")], environment=os.environ, on_news=on_news
-        ),
-        local=local,
-        restart=lambda: start_cloud(context, platform),
-        on_news=on_news,
-    )
-    try:
+    toolchain = toolchain_of(context)  # the worker needs it, too: without one, nothing is started
+    with ExitStack() as stack:
+        local = stack.enter_context(start_cloud(context, platform)) if context.is_embedded(platform) else None
         if local is not None:
-            announce_sandbox(local, on_news)
+            check_sandbox(local, platform, wanted, on_news)
+        children = [program(context, "worker"), program(context, "watch")]
+        it = Running(
+            cloud=AwsCloud(local.settings if local else context.settings(platform)),
+            supervisor=Supervisor(children, environment=os.environ, on_news=on_news, patience=patience),
+            local=local,
+            restart=lambda: start_cloud(context, platform),
+            on_news=on_news,
+        )
+        stack.callback(it.stop)
         # They take seconds to start, and wait for a platform that is not there yet.
         it.supervisor.start()
         if local is not None and apply:
-            bring_up(context, platform, it.cloud, on_news=on_news, on_root=on_root)
+            work = deployer(context, platform, it.cloud, toolchain)
+            bring_up(context, platform, work, on_news=on_news, on_root=on_root)
         yield it
-    finally:
-        it.stop()
 
 
-def bring_up(context: Context, platform: Platform, cloud: AwsCloud, *, on_news: News, on_root: OnRoot) -> None:
+def bring_up(context: Context, platform: Platform, work: Deploy, *, on_news: News, on_root: OnRoot) -> None:
     """Bring an embedded platform up to its YAML: roots and environments side by side, for the roots mostly wait.
 
     Ctrl-C reaches this thread, so that a download ends at once, and the roots are asked to stop.
     """
     generate(context, platform)
-    work, stop = deployer(context, platform, cloud), threading.Event()
+    stop = threading.Event()
     for one in platform.retired:
         on_news(f"{one.root}: {one.story}")
     with ThreadPoolExecutor(max_workers=1) as pool:
         applied = pool.submit(work.apply, live_roots(platform), on_root, stop)
         try:
-            provide_images(context, platform, cloud, on_news)
+            provide_images(context, platform, work.cloud, on_news)
             for done in as_they_end([applied]):
                 done.result()
         except BaseException:
             stop.set()
             raise
-
-
-def announce_sandbox(local: LocalCloud, on_news: News) -> None:
-    """Say when instances are kept apart from this machine by less than bubblewrap."""
-    problems = "; ".join(f"{name}: {problem}" for name, problem in local.sandbox_problems.items())
-    if local.sandbox == "none":
-        on_news(f"NO SANDBOX: instances run as plain processes of yours ({problems}). `mayfly doctor` says what to do.")
-    elif problems:
-        on_news(f"Instances are kept apart by {local.sandbox} ({problems}).")
 
 
 def program(context: Context, command: str) -> Program:
@@ -142,15 +152,41 @@ def interruptible() -> Iterator[None]:
 
     def ask(_number: int, _frame: FrameType | None) -> None:
         if asked.is_set():
-            note("Already stopping …")
+            note(STOPPING)
             return
         asked.set()
         note("Stopping …")
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    with handled(ask):
+        yield
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let the block, which stops things, run to its end: a signal gets an answer, and counts as Ctrl-C afterwards.
+
+    Raises:
+        KeyboardInterrupt: there was a signal, and there is no error that would be lost with it.
+    """
+    asked = threading.Event()
+
+    def answer(_number: int, _frame: FrameType | None) -> None:
+        asked.set()
+        note(STOPPING)
+
+    with handled(answer):
+        yield
+    if asked.is_set() and sys.exception() is None:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Have a handler take Ctrl-C and SIGTERM while the block lasts."""
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, old in before.items():
+            signal.signal(number, old)
