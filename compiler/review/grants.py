@@ -6,18 +6,15 @@ policy that is only written in another way is not reported.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
-from typing import Any, Final
+from typing import Any
 
 from compiler import names
+from compiler.review.documents import documents, is_unread, listed, principals, statements
 from compiler.review.values import Action, Change
-
-DOCUMENTS: Final = ("policy", "assume_role_policy", "inline_policy")
-"""Attributes that hold a policy document."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -35,6 +32,11 @@ class Grant:
     action: str
     resource: str
     condition: str = ""
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """Who it is for, on what, and when: what a reader compares the actions of."""
+        return self.holder, self.resource, self.condition
 
     def covers(self, other: Grant) -> bool:
         """Whether this grant allows all that another one does."""
@@ -54,12 +56,16 @@ class Difference:
         change: the resource.
         added: grants that nothing covered before, sorted.
         removed: grants that nothing covers afterwards, sorted.
+        before: all grants of the root in the places where something is added or removed, sorted.
+        after: the same, afterwards.
         unknown: whether a document is known only after the apply.
     """
 
     change: Change
     added: tuple[Grant, ...]
     removed: tuple[Grant, ...]
+    before: tuple[Grant, ...] = ()
+    after: tuple[Grant, ...] = ()
     unknown: bool = False
 
 
@@ -71,18 +77,35 @@ def compare_grants(changes: Iterable[Change]) -> tuple[Difference, ...]:
     """
     known = list(changes)
     before = {change.address: set(_grants(change, change.before)) for change in known}
-    after = {change.address: set(_grants(change, change.after)) for change in known}
+    after = {change.address: set(_grants(change, _left(change))) for change in known}
     all_before, all_after = set[Grant]().union(*before.values()), set[Grant]().union(*after.values())
     found = []
     for change in known:
         added = sorted(g for g in after[change.address] - all_before if not _is_covered(g, all_before))
         removed = sorted(g for g in before[change.address] - all_after if not _is_covered(g, all_after))
-        unknown = change.action is not Action.DELETE and any(
-            name in change.unknown and not change.after.get(name) for name in DOCUMENTS
-        )
-        if added or removed or (unknown and change.action is not Action.NOTHING):
-            found.append(Difference(change=change, added=tuple(added), removed=tuple(removed), unknown=unknown))
+        unknown = change.action not in {Action.DELETE, Action.FORGET, Action.NOTHING} and is_unread(change)
+        if added or removed or unknown:
+            places = {grant.place for grant in (*added, *removed)}
+            found.append(
+                Difference(
+                    change=change,
+                    added=tuple(added),
+                    removed=tuple(removed),
+                    before=_within(all_before, places),
+                    after=_within(all_after, places),
+                    unknown=unknown,
+                )
+            )
     return tuple(found)
+
+
+def _left(change: Change) -> dict[str, Any]:
+    """Return the attributes of a resource afterwards; what Terraform only lets go of stays as it is."""
+    return change.before if change.action is Action.FORGET else change.after
+
+
+def _within(grants: set[Grant], places: set[tuple[str, str, str]]) -> tuple[Grant, ...]:
+    return tuple(sorted(grant for grant in grants if grant.place in places))
 
 
 def _is_covered(grant: Grant, others: set[Grant]) -> bool:
@@ -96,10 +119,8 @@ def _pattern(text: str) -> str:
 
 
 def _grants(change: Change, attributes: dict[str, Any]) -> Iterator[Grant]:
-    for name in DOCUMENTS:
-        text = attributes.get(name)
-        if isinstance(text, str):
-            yield from document_grants(text, _holder(change, attributes))
+    for text in documents(attributes):
+        yield from document_grants(text, _holder(change, attributes))
 
 
 def _holder(change: Change, attributes: dict[str, Any]) -> str:
@@ -135,29 +156,3 @@ def document_grants(text: str, holder: str) -> Iterator[Grant]:
             for action in actions:
                 for resource in targets or [holder]:
                     yield Grant(principal, action, resource, condition)
-
-
-def statements(text: str) -> list[dict[str, Any]]:
-    """Return the statements of a policy document; none when it is not one."""
-    try:
-        document = json.loads(text)
-    except ValueError:
-        return []
-    found = document.get("Statement") if isinstance(document, dict) else None
-    rows = found if isinstance(found, list) else [found]
-    return [row for row in rows if isinstance(row, dict)]
-
-
-def principals(statement: dict[str, Any]) -> list[str]:
-    """Return whom a statement of a resource policy names."""
-    said = statement.get("Principal")
-    if isinstance(said, dict):
-        return [one for value in said.values() for one in listed(value)]
-    return listed(said)
-
-
-def listed(value: Any) -> list[str]:  # noqa: ANN401 JSON
-    """Return a JSON value that may be one text or a list of texts as a list."""
-    if value is None:
-        return []
-    return [str(one) for one in value] if isinstance(value, list) else [str(value)]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from compiler.model import Platform
+from compiler.model import Platform, Retired
 from compiler.review.access import describe_access
 from compiler.review.grants import Difference, compare_grants
 from compiler.review.loss import Loss, find_losses
@@ -35,7 +35,7 @@ class Review:
         deployment: its name.
         plans: of the affected roots, in the order in which they would be applied.
         unaffected: how many roots the change does not touch.
-        removed: roots that the YAML no longer describes; what they made stays.
+        removed: roots that the YAML no longer describes, and whether what they made goes with them.
         since: the revision that is compared with, or empty.
         losses: everything that may lose data.
         blueprints: sentences by id of the analysis.
@@ -52,7 +52,7 @@ class Review:
     deployment: str
     plans: tuple[RootPlan, ...]
     unaffected: int = 0
-    removed: tuple[str, ...] = ()
+    removed: tuple[Retired, ...] = ()
     since: str = ""
     losses: tuple[Loss, ...] = ()
     blueprints: dict[str, Sentences]
@@ -132,6 +132,8 @@ def review(
         approval: hash of the saved plans.
     """
     known = tuple(plans)
+    gone = tuple(_retired(root, before) for root in removed)
+    told = {one.story for one in gone}
     access = tuple(d for plan in known for d in compare_grants(plan.changes))
     losses = [loss for plan in known for loss in find_losses(plan.effective)]
     blueprints = describe_blueprints(before, platform) if before else {}
@@ -153,7 +155,7 @@ def review(
         deployment=platform.deployment.name,
         plans=known,
         unaffected=unaffected,
-        removed=tuple(removed),
+        removed=gone,
         since=since,
         losses=tuple(losses),
         blueprints=blueprints,
@@ -162,10 +164,17 @@ def review(
         access=access,
         prices=compare_prices(before, platform) if before else (),
         findings=tuple(findings),
-        notes=tuple(notes),
+        notes=tuple(note for note in notes if note not in told),
         secretless=secretless,
         approval=approval,
     )
+
+
+def _retired(root: str, before: Platform | None) -> Retired:
+    """Return a root that is described no more, with what its blueprint said of its data."""
+    kind, _, name = root.partition("/")
+    blueprint = before.born_as(name) if before and kind == "analyses" else None
+    return Retired(root=root, purge=blueprint is not None and blueprint.purge)
 
 
 def _heirs(platform: Platform) -> set[str]:

@@ -136,7 +136,8 @@ RULES: Final = (
         id="MF001",
         title="No wildcard actions",
         severity=Severity.ERROR,
-        why="`*` and `s3:*` allow what nobody thought of, now and whenever AWS adds an action.",
+        why="`*`, `s3:*` and `s3:Get*` allow what nobody thought of, now and whenever AWS adds an action. "
+        "Only `Describe*` and `List*` show what there is and no more.",
         way_out="List the actions that are used.",
         plan=rules_access.wildcard_actions,
     ),
@@ -145,7 +146,8 @@ RULES: Final = (
         title="No public access",
         severity=Severity.ERROR,
         why="A group's data must never be readable by the world: one policy, one ACL or a missing block is enough.",
-        way_out="Name principals, and keep the public access block with all four settings on.",
+        way_out="Name principals, or a condition that says who calls (aws:SourceArn, aws:PrincipalOrgID …); keep the "
+        "public access block with all four settings on.",
         plan=rules_access.public_access,
     ),
     Rule(
@@ -204,6 +206,14 @@ RULES: Final = (
         why="A zero too many in a budget is found by the bill otherwise.",
         way_out="Lower it, raise `thresholds.budget` in policies/waivers.yaml, or write a waiver.",
         platform=_large_budgets,
+    ),
+    Rule(
+        id="MF010",
+        title="Policies can be read before they are applied",
+        severity=Severity.ERROR,
+        why="A policy that waits for an ARN is not known when it is planned: no reviewer and no rule can look at it.",
+        way_out="Compose the ARN of partition, region, account and name, as the modules here do.",
+        plan=rules_access.unread_policies,
     ),
 )
 

@@ -6,11 +6,11 @@ Plain text only: each renderer quotes it for its own format.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
-from compiler.review.grants import Difference
+from compiler.review.grants import Difference, Grant
 from compiler.review.money import PriceChange, save_price
 from compiler.review.report import Review
 from compiler.review.rules import rule_by_id
@@ -92,10 +92,7 @@ def _sections(review: Review) -> Iterator[Section]:
             for c in review.replaced
         ),
     )
-    kept = tuple(
-        f"{root}: no file describes it any more. What it made stays, with all data." for root in review.removed
-    )
-    yield Section(title="Kept", lines=kept)
+    yield Section(title="Described no more", lines=tuple(f"{one.root}: {one.story}." for one in review.removed))
     yield Section(
         title="Drift",
         lines=tuple(
@@ -129,31 +126,38 @@ def _drifted(change: Change) -> str:
 
 
 def _access(review: Review) -> Section:
-    rows = [row for difference in review.access for row in _access_rows(difference)]
+    rows = (
+        *_access_rows(review.access),
+        *((d.change.address, "known only after the apply", "", "", "LOOK") for d in review.access if d.unknown),
+    )
     return Section(
-        title="Access (IAM), before and after",
+        title="Access (IAM), before and after: - goes, + comes",
         columns=("who", "resource", "before", "after", ""),
-        rows=tuple(rows),
+        rows=rows,
     )
 
 
-def _access_rows(difference: Difference) -> Iterator[tuple[str, ...]]:
-    """Yield a row per holder, resource and condition; wider ones are marked."""
-    where: dict[tuple[str, str, str], tuple[list[str], list[str]]] = {}
-    for index, grants in enumerate((difference.removed, difference.added)):
-        for grant in grants:
-            where.setdefault((grant.holder, grant.resource, grant.condition), ([], []))[index].append(grant.action)
-    for (holder, resource, condition), (before, after) in sorted(where.items()):
+def _access_rows(differences: Iterable[Difference]) -> Iterator[tuple[str, ...]]:
+    """Yield a row per holder, resource and condition, with all that is allowed there; wider ones are marked."""
+    known = list(differences)
+    added, removed = {g for d in known for g in d.added}, {g for d in known for g in d.removed}
+    before, after = {g for d in known for g in d.before}, {g for d in known for g in d.after}
+    for place in sorted({grant.place for grant in added | removed}):
+        holder, resource, condition = place
         when = f" when {condition}" if condition else ""
         yield (
             holder,
             resource + when,
-            ", ".join(before) or "nothing",
-            ", ".join(after) or "nothing",
-            "WIDER" if after else "narrower",
+            _actions(before, removed, place, "-"),
+            _actions(after, added, place, "+"),
+            "WIDER" if any(grant.place == place for grant in added) else "narrower",
         )
-    if difference.unknown:
-        yield (difference.change.address, "known only after the apply", "", "", "LOOK")
+
+
+def _actions(grants: set[Grant], marked: set[Grant], place: tuple[str, str, str], sign: str) -> str:
+    """Return the actions that are allowed in a place; those that come or go carry a sign."""
+    found = (f"{sign if one in marked else ''}{one.action}" for one in sorted(grants) if one.place == place)
+    return ", ".join(found) or "nothing"
 
 
 def _prices(prices: tuple[PriceChange, ...]) -> Iterator[Section]:

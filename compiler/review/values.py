@@ -5,7 +5,7 @@ Terraform promises this format (`format_version` 1.x); keys that are not known a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
@@ -52,6 +52,7 @@ class Change:
         before: its attributes now, secrets redacted; empty when it is new.
         after: its attributes then; empty when it goes. What is not known yet is absent.
         unknown: attributes that are known only after the apply.
+        computed: of these, those that the code does not set: the provider fills them in.
         forces: attributes that force a replacement, dotted.
         previous: its address before it was moved, or empty.
         module: address of the module that it is in, or empty.
@@ -64,6 +65,7 @@ class Change:
     before: JSON = field(default_factory=dict)
     after: JSON = field(default_factory=dict)
     unknown: frozenset[str] = frozenset()
+    computed: frozenset[str] = frozenset()
     forces: tuple[str, ...] = ()
     previous: str = ""
     module: str = ""
@@ -112,13 +114,16 @@ class RootPlan:
 
 def read_plan(root: str, plan: JSON) -> RootPlan:
     """Return what `terraform show -json PLANFILE` says of a root."""
-    changes = [_read_change(root, one) for one in plan.get("resource_changes") or () if one.get("mode") == "managed"]
-    drift = [_read_change(root, one) for one in plan.get("resource_drift") or () if one.get("mode") == "managed"]
+    code = read_code(plan)
+    changes, drift = (
+        [_read_change(root, one, code) for one in plan.get(key) or () if one.get("mode") == "managed"]
+        for key in ("resource_changes", "resource_drift")
+    )
     return RootPlan(
         root=root,
         changes=tuple(sorted(changes, key=lambda c: c.address)),
         drift=tuple(sorted(_real_drift(drift, changes), key=lambda c: c.address)),
-        references=_references((plan.get("configuration") or {}).get("root_module") or {}, ""),
+        references=_references(plan),
     )
 
 
@@ -141,13 +146,14 @@ def _real_drift(drift: list[Change], changes: list[Change]) -> Iterator[Change]:
             yield replace(one, before=before, after=after, unknown=frozenset())
 
 
-def _read_change(root: str, said: JSON) -> Change:
+def _read_change(root: str, said: JSON, code: Mapping[str, JSON]) -> Change:
     change = said["change"]
     previous = str(said.get("previous_address") or "")
     action = _ACTIONS.get(tuple(change.get("actions") or ("no-op",)), Action.UPDATE)
     if action is Action.NOTHING and previous:
         action = Action.MOVE
-    unknown = change.get("after_unknown") or {}
+    unknown = unknown_names(change)
+    set_in_code = code.get(without_key(str(said["address"])))
     return Change(
         root=root,
         address=str(said["address"]),
@@ -155,7 +161,8 @@ def _read_change(root: str, said: JSON) -> Change:
         action=action,
         before=_attributes(change.get("before"), change.get("before_sensitive")),
         after=_attributes(change.get("after"), change.get("after_sensitive")),
-        unknown=frozenset(name for name, mark in unknown.items() if mark) if isinstance(unknown, dict) else frozenset(),
+        unknown=unknown,
+        computed=frozenset() if set_in_code is None else unknown - set_in_code.keys(),
         forces=tuple(".".join(map(str, path)) for path in change.get("replace_paths") or ()),
         previous=previous,
         module=str(said.get("module_address") or ""),
@@ -167,15 +174,41 @@ def _attributes(values: Any, sensitive: Any) -> JSON:  # noqa: ANN401 JSON of ev
     return shown if isinstance(shown, dict) else {}
 
 
-def _references(module: JSON, prefix: str) -> dict[str, frozenset[str]]:
-    """Return what the attribute `bucket` of each resource refers to in the code, by full address without keys."""
-    found = {}
-    for resource in module.get("resources") or ():
-        named = ((resource.get("expressions") or {}).get("bucket") or {}).get("references") or ()
-        found[prefix + resource["address"]] = frozenset(prefix + name for name in named)
-    for name, call in (module.get("module_calls") or {}).items():
-        found |= _references(call.get("module") or {}, f"{prefix}module.{name}.")
-    return found
+def unknown_names(change: JSON) -> frozenset[str]:
+    """Return the attributes of a change that are not known yet, or not all of which is."""
+    marks = change.get("after_unknown")
+    return frozenset(name for name, mark in marks.items() if _holds(mark)) if isinstance(marks, dict) else frozenset()
+
+
+def _holds(mark: Any) -> bool:  # noqa: ANN401 JSON of every shape
+    """Whether a mark of Terraform's is True anywhere in it."""
+    parts = mark.values() if isinstance(mark, dict) else mark if isinstance(mark, list) else ()
+    return mark is True or any(map(_holds, parts))
+
+
+def read_code(plan: JSON) -> dict[str, JSON]:
+    """Return what the code sets of each resource, as far as a plan tells, by its address without keys."""
+    return {prefix + one["address"]: one.get("expressions") or {} for prefix, one in _resources(plan)}
+
+
+def _references(plan: JSON) -> dict[str, frozenset[str]]:
+    """Return what the attribute `bucket` of each resource refers to in the code, by its address without keys."""
+    return {
+        prefix + one["address"]: frozenset(
+            prefix + name for name in ((one.get("expressions") or {}).get("bucket") or {}).get("references") or ()
+        )
+        for prefix, one in _resources(plan)
+    }
+
+
+def _resources(plan: JSON) -> Iterator[tuple[str, JSON]]:
+    """Yield each resource of a plan's code with the address of its module, which ends with a dot or is empty."""
+    modules = [("", (plan.get("configuration") or {}).get("root_module") or {})]
+    while modules:
+        prefix, module = modules.pop()
+        yield from ((prefix, one) for one in module.get("resources") or ())
+        calls = (module.get("module_calls") or {}).items()
+        modules += [(f"{prefix}module.{name}.", call.get("module") or {}) for name, call in calls]
 
 
 def without_key(address: str) -> str:

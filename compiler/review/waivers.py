@@ -10,8 +10,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
+from compiler.mistakes import check_shape
 from compiler.review.rules import RULES, Finding, Thresholds, rule_by_id
-from compiler.shape import check_shape
 from compiler.source import Document, read_document
 from state.errors import Place, SourceError, SourcesError
 
@@ -101,7 +101,14 @@ def _check_entries(document: Document) -> list[SourceError]:
             date.fromisoformat(row["expires"])
         except ValueError:
             path = ("waivers", index, "expires")
-            found.append(document.error(f"{row['expires']} is no day of the calendar.", path, rule="date"))
+            found.append(
+                document.error(
+                    f"{row['expires']} is no day of the calendar.",
+                    path,
+                    rule="date",
+                    way_out="Write a day as year, month and day, such as 2026-12-31.",
+                )
+            )
     return found
 
 

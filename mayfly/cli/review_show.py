@@ -78,7 +78,7 @@ def describe(review: Review) -> dict[str, Any]:
         "secretless": review.secretless,
         "approval": review.approval,
         "unaffected": review.unaffected,
-        "removed": review.removed,
+        "removed": [{"root": one.root, "keeps_data": not one.purge} for one in review.removed],
         "data_loss": [asdict(one) for one in review.losses],
         "roots": [
             {

@@ -7,12 +7,13 @@ from dataclasses import replace
 from decimal import Decimal
 from html.parser import HTMLParser
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from compiler.blueprint import Choice, Limits, Stage
 from compiler.load import load_platform
-from compiler.model import Platform
+from compiler.model import Platform, Retired
 from compiler.profile import Budget, Group, Member
 from compiler.review.html import render_html
 from compiler.review.markdown import LIMIT, MARK, quote, render_markdown
@@ -24,7 +25,7 @@ from compiler.review.words import describe_blueprints, describe_groups
 from state.errors import Place
 from tests.compiler.plans import a_change, a_plan, a_policy, a_role_policy
 from tests.compiler.projects import Project, example_project
-from tests.fakes.platform import a_platform
+from tests.fakes.platform import a_blueprint, a_platform
 
 HOSTILE = "</details> <script>alert(1)</script> @everyone [x](http://evil) ```\n# Approved | a | \u202e #1 `rm`"
 
@@ -76,6 +77,28 @@ def test_what_is_removed_says_what_stays() -> None:
     gone = replace(before, blueprints={}, groups={"lab2": before.groups["lab2"]})
     assert "Its bucket demo-pca and all data in it stay." in describe_blueprints(before, gone)["pca"][0]
     assert "lose all access" in describe_groups(before, gone)["lab1"][0]
+
+
+@pytest.mark.parametrize(
+    ("purge", "words", "losses"),
+    [(False, "its bucket stays, with all data", 0), (True, "its bucket goes, WITH ALL DATA", 1)],
+)
+def test_roots_that_are_described_no_more_say_what_becomes_of_them(*, purge: bool, words: str, losses: int) -> None:
+    before = a_platform(a_blueprint(purge=purge))
+    after = replace(before, blueprints={}, groups={"lab2": before.groups["lab2"]})
+    made = review([], after, before, removed=["analyses/pca", "groups/lab1"])
+    (section,) = (one for one in lay_out(made) if one.title == "Described no more")
+    assert words in section.lines[0]
+    assert section.lines[1] == "groups/lab1: the profile of the group 'lab1' is gone: its roles go, its data stays."
+    assert len(made.losses) == losses
+    assert ("stay" in render_markdown(made).partition("### Described no more")[2].splitlines()[2]) == (not purge)
+
+
+def test_a_story_that_is_told_is_no_note() -> None:
+    before = a_platform()
+    after = replace(before, blueprints={})
+    story = Retired(root="analyses/pca", purge=False).story
+    assert review([], after, before, removed=["analyses/pca"], notes=[story, "else"]).notes == ("else",)
 
 
 def test_prices_and_what_budgets_buy() -> None:

@@ -10,6 +10,7 @@ from compiler.review.grants import Grant, compare_grants
 from compiler.review.loss import find_losses
 from compiler.review.redact import HIDDEN, redact, redact_text
 from compiler.review.report import Verdict, review
+from compiler.review.sections import lay_out
 from compiler.review.values import Action, read_plan, without_key
 from tests.compiler.plans import a_change, a_plan, a_policy, a_role_policy
 from tests.fakes.platform import a_platform
@@ -134,6 +135,34 @@ class TestAccess:
         plan = a_plan(a_change("aws_iam_role_policy", after={"role": "r"}, unknown={"policy": True}))
         assert compare_grants(plan.changes)[0].unknown
 
+    def test_what_is_there_already_stands_beside_what_comes(self) -> None:
+        before = a_policy(["s3:GetObject", "s3:PutObject"], RESULTS)
+        after = a_policy(["s3:GetObject", "s3:DeleteObject"], RESULTS)
+        made = review([a_plan(a_role_policy(after, before=before), root="groups/lab1")], a_platform())
+        (section,) = (one for one in lay_out(made) if one.title.startswith("Access"))
+        assert section.rows == (
+            ("demo-group-lab1", RESULTS, "s3:GetObject, -s3:PutObject", "+s3:DeleteObject, s3:GetObject", "WIDER"),
+        )
+
+    def test_rights_of_two_policies_in_one_place_are_one_row(self) -> None:
+        plan = a_plan(
+            a_role_policy(a_policy(["s3:GetObject"], RESULTS), name="one"),
+            a_role_policy(a_policy(["s3:PutObject"], RESULTS), name="two"),
+        )
+        (section,) = (one for one in lay_out(review([plan], a_platform())) if one.title.startswith("Access"))
+        assert [row[2:] for row in section.rows] == [("nothing", "+s3:GetObject, +s3:PutObject", "WIDER")]
+
+    def test_policies_within_a_role_count(self) -> None:
+        roles = [{"name": "r", "inline_policy": [{"policy": a_policy([action], RESULTS)}]} for action in ("a:b", "c:d")]
+        (difference,) = compare_grants(
+            a_plan(a_change("aws_iam_role", action="update", before=roles[0], after=roles[1])).changes
+        )
+        assert [grant.action for grant in (*difference.removed, *difference.added)] == ["a:b", "c:d"]
+
+    def test_what_terraform_lets_go_of_keeps_its_rights(self) -> None:
+        policy = {"bucket": "demo-pca", "policy": a_policy(["s3:GetObject"], RESULTS, Principal={"AWS": "runner"})}
+        assert compare_grants(a_plan(a_change("aws_s3_bucket_policy", action="forget", before=policy)).changes) == ()
+
     def test_it_is_said_in_words(self) -> None:
         plan = a_plan(
             a_role_policy(a_policy(["s3:GetObject"], [RESULTS, "arn:aws:s3:::demo-pca/lab2/results/*"])),
@@ -213,3 +242,43 @@ class TestPlans:
             "d": Action.DELETE,
         }
         assert read_plan("r", compare_plans(None, planned(a="a"))).changes[0].action is Action.CREATE
+        kept, gone = (
+            read_plan("r", compare_plans(planned(a="a"), None, keep=keep)).changes[0] for keep in (True, False)
+        )
+        assert (kept.action, gone.action) == (Action.FORGET, Action.DELETE)
+
+
+class TestWhatNobodyKnows:
+    """An attribute that is not known before the apply, in the plan of the code before and in that of the code after."""
+
+    def planned(self, *, refers: str = "local.a", **unknown: bool) -> dict[str, object]:
+        code = {"address": "aws_sqs_queue.q", "expressions": {name: {"references": [refers]} for name in unknown}}
+        marks = {**unknown, "url": True}
+        return {
+            "resource_changes": [a_change("aws_sqs_queue", "q", after={"name": "q"}, unknown=marks)],
+            "configuration": {"root_module": {"module_calls": {"m": {"module": {"resources": [code]}}}}},
+        }
+
+    def test_a_policy_counts_as_changed_as_soon_as_anything_is(self) -> None:
+        same = read_plan("r", compare_plans(self.planned(policy=True), self.planned(policy=True), same=True))
+        assert [change.action for change in same.changes] == [Action.NOTHING]
+        assert compare_grants(same.changes) == ()
+        other = read_plan("r", compare_plans(self.planned(policy=True), self.planned(policy=True)))
+        assert [(change.action, change.changed()) for change in other.changes] == [(Action.UPDATE, ("policy",))]
+        (difference,) = compare_grants(other.changes)
+        assert difference.unknown
+        made = review([other], a_platform())
+        assert made.verdict is Verdict.WIDER
+        (section,) = (one for one in lay_out(made) if one.title.startswith("Access"))
+        assert section.rows[0][1:] == ("known only after the apply", "", "", "LOOK")
+
+    def test_the_rest_counts_as_changed_when_the_code_refers_to_something_else(self) -> None:
+        before = self.planned(kms_key=True)
+        alike, other = self.planned(kms_key=True), self.planned(kms_key=True, refers="local.b")
+        assert not read_plan("r", compare_plans(before, alike)).effective
+        (change,) = read_plan("r", compare_plans(before, other)).effective
+        assert change.changed() == ("kms_key",)
+
+    def test_what_is_partly_known_is_known_where_nothing_in_it_waits(self) -> None:
+        row = a_change("aws_x", after={"a": [{}], "b": [{}]}, unknown={"a": [{"c": True}], "b": [{"c": False}, {}]})
+        assert a_plan(row).changes[0].unknown == {"a"}

@@ -27,6 +27,41 @@ BLOCK = dict.fromkeys(
 )
 DENIAL = '{"Statement": [{"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "*"}]}'
 ROLE = "arn:aws:iam::111111111111:role/demo-instance-*"
+AWS_POLICY = "arn:aws:iam::aws:policy"
+EVERYBODY = {"grantee": [{"type": "Group", "uri": "http://acs.amazonaws.com/groups/global/AllUsers"}]}
+HIDDEN = {"policy": True}
+WILD = ("s3:Get*", "s3:*Object", "s3:?*", "iam:P*", "S3:GETOBJEC?", "*:ListBucket", "s3:List*Object")
+PASSING = ("iam:P*", "iam:Pass?ole", "IAM:passROLE", "iam:*", "*", "i?m:PassRole")
+ANY_SERVICE = (
+    {"StringLike": {"iam:PassedToService": "*"}},
+    {"StringNotEquals": {"iam:PassedToService": "ec2.amazonaws.com"}},
+    {"StringEqualsIfExists": {"iam:PassedToService": "ec2.amazonaws.com"}},
+    {"StringEquals": {"aws:RequestedRegion": "iam:PassedToService"}},
+)
+LOOSE = (
+    {"Bool": {"aws:SecureTransport": "true"}},
+    {"IpAddress": {"aws:SourceIp": "0.0.0.0/0"}},
+    {"StringLike": {"aws:PrincipalOrgID": "o-*"}},
+    {"StringNotEquals": {"aws:PrincipalAccount": "111111111111"}},
+    {"StringEqualsIfExists": {"aws:SourceAccount": "111111111111"}},
+    {"ForAllValues:StringEquals": {"aws:PrincipalOrgID": "o-1"}},
+    {"ArnLike": {"aws:SourceArn": "arn:aws:s3:::*"}},
+    {"ArnLike": {"aws:SourceArn": "arn:aws:sns:*:*:topic"}},
+    {"StringEquals": {"aws:SourceAccount": []}},
+)
+NARROW = (
+    {"ArnEquals": {"aws:SourceArn": "arn:aws:events:eu-central-1:111111111111:rule/demo"}},
+    {"ArnLike": {"AWS:SourceArn": ["arn:aws:s3:::demo-pca", "arn:aws:sns:*:111111111111:*"]}},
+    {"StringEquals": {"aws:PrincipalOrgID": "o-1"}, "Bool": {"aws:SecureTransport": "true"}},
+    {"ForAnyValue:StringEquals": {"aws:SourceVpce": ["vpce-1"]}},
+)
+
+
+def open_to_all(name: str = "data", **more: object) -> JSON:
+    """Return a bucket's policy that allows everybody to read it, but for what is said."""
+    statement = {"Principal": "*", **more}
+    policy = a_policy("s3:GetObject", "arn:x", **{key: value for key, value in statement.items() if value is not None})
+    return a_change("aws_s3_bucket_policy", name, after={"policy": policy})
 
 
 def found(*changes: JSON, **more: object) -> set[str]:
@@ -39,7 +74,18 @@ def found(*changes: JSON, **more: object) -> set[str]:
         ("MF001", a_role_policy(a_policy("*", "arn:x"))),
         ("MF001", a_role_policy(a_policy(["s3:GetObject", "s3:*"], "arn:x"))),
         ("MF001", a_role_policy('{"Statement": {"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"}}')),
+        *(("MF001", a_role_policy(a_policy(["s3:ListBucket", action], "arn:x"))) for action in WILD),
+        ("MF001", a_change("aws_iam_role", after={"inline_policy": [{"name": "p", "policy": a_policy("s3:*", "*")}]})),
+        (
+            "MF001",
+            a_change("aws_iam_role_policy_attachment", after={"policy_arn": f"{AWS_POLICY}/AdministratorAccess"}),
+        ),
+        ("MF001", a_change("aws_iam_role", after={"managed_policy_arns": [f"{AWS_POLICY}/AmazonS3FullAccess"]})),
         ("MF002", a_change("aws_s3_bucket_policy", after={"policy": a_policy("s3:GetObject", "arn:x", Principal="*")})),
+        *(("MF002", open_to_all(Condition=condition)) for condition in LOOSE),
+        ("MF002", open_to_all(Principal={"AWS": ["arn:aws:iam::1:root", "*"]})),
+        ("MF002", open_to_all(Principal=None, NotPrincipal={"AWS": "arn:aws:iam::1:root"})),
+        ("MF002", a_change("aws_s3_bucket_acl", after={"access_control_policy": [{"grant": [EVERYBODY]}]})),
         ("MF002", a_change("aws_s3_bucket_acl", after={"acl": "public-read"})),
         ("MF002", a_change("aws_s3_bucket", after={"bucket": "b"})),
         ("MF002", a_change("aws_db_instance", after={"publicly_accessible": True})),
@@ -52,11 +98,21 @@ def found(*changes: JSON, **more: object) -> set[str]:
         ("MF005", a_change("aws_iam_role", after={"name": "r", "tags": {"a": "b"}})),
         ("MF006", a_role_policy(a_policy(["iam:PassRole"], "*", Condition=SERVICE))),
         ("MF006", a_role_policy(a_policy(["iam:PassRole"], "arn:aws:iam::1:role/*", Condition=SERVICE))),
+        ("MF006", a_role_policy(a_policy(["iam:PassRole"], "arn:aws:iam::1:ro*", Condition=SERVICE))),
+        ("MF006", a_role_policy(a_policy(["iam:PassRole"], "arn:aws:iam::1:role/?*", Condition=SERVICE))),
         ("MF006", a_role_policy(a_policy(["iam:PassRole"], ROLE))),
+        *(("MF006", a_role_policy(a_policy([action], "*", Condition=SERVICE))) for action in PASSING),
+        *(("MF006", a_role_policy(a_policy(["iam:PassRole"], ROLE, Condition=condition))) for condition in ANY_SERVICE),
+        ("MF006", a_role_policy('{"Statement": {"Effect": "Allow", "NotAction": "s3:*", "Resource": "*"}}')),
         ("MF007", a_change("aws_security_group", after={"ingress": [OPEN]})),
         ("MF007", a_change("aws_security_group_rule", after={"type": "ingress", **OPEN})),
         ("MF007", a_change("aws_vpc_security_group_ingress_rule", after={"cidr_ipv6": "::/0", "ip_protocol": "-1"})),
         ("MF008", a_change("aws_instance", after={}, unknown={"ami": True})),
+        ("MF010", a_change("aws_sqs_queue", after={"name": "q"}, unknown={"policy": True})),
+        (
+            "MF010",
+            a_change("aws_iam_role", after={"inline_policy": [{"name": "p"}]}, unknown={"inline_policy": [HIDDEN]}),
+        ),
     ],
 )
 def test_it_finds(rule: str, change: JSON) -> None:
@@ -66,7 +122,10 @@ def test_it_finds(rule: str, change: JSON) -> None:
 def test_what_is_right_passes() -> None:
     changes = [
         a_role_policy(a_policy(["iam:PassRole"], ROLE, Condition=SERVICE)),
-        a_role_policy(a_policy(["ec2:Describe*"], "*"), name="d"),
+        a_role_policy(a_policy(["iam:PassRole"], "arn:aws:iam::111111111111:role/x", Condition=SERVICE), name="p"),
+        a_role_policy(a_policy(["ec2:Describe*", "s3:List*"], "*"), name="d"),
+        *(open_to_all(f"b{number}", Condition=condition) for number, condition in enumerate(NARROW)),
+        a_change("aws_iam_role_policy_attachment", after={"policy_arn": "arn:aws:iam::111111111111:policy/demo-1"}),
         a_role_policy(DENIAL, name="n"),
         a_change("aws_s3_bucket", after={"bucket": "b", "tags": TAGS}),
         a_change("aws_s3_bucket_public_access_block", after={"bucket": "b", **BLOCK}),
@@ -91,6 +150,15 @@ def test_settings_are_matched_by_the_code_while_names_are_not_known() -> None:
     code = {"root_module": {"module_calls": {"m": {"module": {"resources": settings}}}}}
     assert found(*changes, configuration=code) == set()
     assert found(*changes) == {"MF002", "MF003"}
+
+
+def test_what_the_provider_fills_in_is_no_policy_of_the_code() -> None:
+    queue = a_change(
+        "aws_sqs_queue", after={"name": "q", "kms_master_key_id": "k", "tags": TAGS}, unknown={"policy": True}
+    )
+    code = {"module": {"resources": [{"address": "aws_sqs_queue.data", "expressions": {"name": {}}}]}}
+    assert found(queue, configuration={"root_module": {"module_calls": {"m": code}}}) == set()
+    assert found(queue) == {"MF010"}
 
 
 def test_images_must_be_pinned_on_aws_unless_it_is_a_draft() -> None:
