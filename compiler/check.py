@@ -60,7 +60,7 @@ def _check_deployment(sources: Sources) -> Iterator[SourceError]:
         yield sources.error(deployment.place, message, ("state", "bucket"), way_out="Remove it.", rule="deployment")
     if deployment.region not in regions():
         message = f"there is no region {deployment.region!r}."
-        way_out = suggest(deployment.region, regions(), say_all=False)
+        way_out = suggest(deployment.region, regions(), say_all=False) or "Name one, such as us-east-1."
         yield sources.error(deployment.place, message, ("region",), way_out=way_out, rule="region")
     limits = deployment.limits
     if limits.group_instances is not None and limits.group_instances > limits.instances:

@@ -142,7 +142,7 @@ def _check_access(sources: Sources, blueprint: Blueprint) -> Iterator[SourceErro
     for number, group in enumerate(blueprint.access.groups):
         if group not in sources.groups:
             path: FieldPath = ("access", "groups", number)
-            way_out = suggest(group, sources.groups)
+            way_out = suggest(group, sources.groups) or "Write its profile, or leave it out."
             yield sources.error(place, f"there is no group {group!r}.", path, way_out=way_out, rule="access")
     if not blueprint.access.users or sources.groups != sources.platform.groups.keys():
         return  # the person may stand in a profile that could not be read

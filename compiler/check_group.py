@@ -57,7 +57,7 @@ def _check_analyses(sources: Sources, group: Group) -> Iterator[SourceError]:
     for number, analysis in enumerate(group.analyses):
         if analysis not in sources.analyses:
             message = f"there is no analysis {analysis!r}."
-            way_out = suggest(analysis, sources.analyses)
+            way_out = suggest(analysis, sources.analyses) or "Write its blueprint, or leave it out."
             yield sources.error(group.place, message, ("analyses", number), way_out=way_out, rule="analyses")
 
 
@@ -80,7 +80,7 @@ def _check_collaborators(sources: Sources, group: Group) -> Iterator[SourceError
             message = "is the group itself."
             yield sources.error(group.place, message, path, way_out="Remove it.", rule="collaborators")
         elif other not in sources.groups:
-            message, way_out = f"there is no group {other!r}.", suggest(other, sources.groups)
+            message, way_out = f"there is no group {other!r}.", suggest(other, sources.groups) or "Leave it out."
             yield sources.error(group.place, message, path, way_out=way_out, rule="collaborators")
 
 

@@ -90,7 +90,13 @@ def warn_about_machines(sources: Sources, blueprint: Blueprint) -> Iterator[Sour
             )
         if choice.region not in (None, home):
             message = f"the machine is in {choice.region}, the data in {home}: each transfer is paid for and slow."
-            yield sources.error(blueprint.place, message, ("resources", number, "region"), rule="machine-place")
+            yield sources.error(
+                blueprint.place,
+                message,
+                ("resources", number, "region"),
+                way_out=f"Leave it out for a machine in {home}, unless only {choice.region} has it.",
+                rule="machine-place",
+            )
     yield from _warn_about_images(sources, blueprint)
 
 
@@ -112,7 +118,7 @@ class _Problem:
     rule: str
     path: tuple[str | int, ...]
     message: str
-    way_out: str = ""
+    way_out: str
 
 
 def _check_type(choice: Choice, blueprint: Blueprint) -> Iterator[_Problem]:
@@ -128,7 +134,7 @@ def _check_type(choice: Choice, blueprint: Blueprint) -> Iterator[_Problem]:
             rule="machine",
             path=path,
             message=message,
-            way_out=suggest(name, {*instances(), *unpriced()}, say_all=False),
+            way_out=suggest(name, {*instances(), *unpriced()}, say_all=False) or "Name one, such as m5.large.",
         )
     if machine is None:
         return
@@ -166,7 +172,7 @@ def _check_place(choice: Choice, deployment: Deployment) -> Iterator[_Problem]:
                 rule="region",
                 path=("region",),
                 message=f"there is no region {name!r}.",
-                way_out=suggest(name, regions(), say_all=False),
+                way_out=suggest(name, regions(), say_all=False) or "Name one, such as us-east-1.",
             )
         return
     machine = instances().get(choice.instance_type)
@@ -177,14 +183,17 @@ def _check_place(choice: Choice, deployment: Deployment) -> Iterator[_Problem]:
     for number, zone in enumerate(choice.zones):
         if zone not in region.zones:
             message = f"{zone!r} is not a zone of {name}: it has {', '.join(sorted(region.zones))}."
-            yield _Problem(rule="machine-place", path=("zones", number), message=message)
+            yield _Problem(
+                rule="machine-place", path=("zones", number), message=message, way_out="Name one of these, or no zones."
+            )
 
 
 def _check_volume(choice: Choice) -> Iterator[_Problem]:
     kind, limits = choice.volume_type, VOLUMES[choice.volume_type]
     if not limits.least_gb <= choice.volume_gb <= limits.most_gb:
         message = f"a {kind} volume has {limits.least_gb} to {limits.most_gb} GB, not {choice.volume_gb}."
-        yield _Problem(rule="volume", path=("volume_gb",), message=message)
+        way_out = "Choose a size between these, or another volume_type."
+        yield _Problem(rule="volume", path=("volume_gb",), message=message, way_out=way_out)
     yield from _check_iops(choice, limits)
     if choice.throughput is None:
         return
@@ -203,13 +212,16 @@ def _check_iops(choice: Choice, limits: VolumeLimits) -> Iterator[_Problem]:
     kind, iops, path = choice.volume_type, choice.iops, ("iops",)
     if iops is None:
         if limits.needs_iops:
-            yield _Problem(rule="volume", path=path, message=f"is missing: a {kind} volume is bought by its iops.")
+            message = f"is missing: a {kind} volume is bought by its iops."
+            way_out = f"Say how many, {limits.least_iops} to {limits.most_iops}."
+            yield _Problem(rule="volume", path=path, message=message, way_out=way_out)
     elif limits.least_iops is None:
         message = f"the iops of a {kind} volume cannot be chosen."
         yield _Problem(rule="volume", path=path, message=message, way_out="Remove them, or use gp3.")
     elif not limits.least_iops <= iops <= limits.most_iops:
         message = f"a {kind} volume has {limits.least_iops} to {limits.most_iops} iops, not {iops}."
-        yield _Problem(rule="volume", path=path, message=message)
+        way_out = "Choose a number between these" + ("." if limits.needs_iops else ", or leave it out.")
+        yield _Problem(rule="volume", path=path, message=message, way_out=way_out)
     elif iops > (most := max(choice.volume_gb * limits.ratio, BASE_IOPS if kind is VolumeType.GP3 else 0)):
         message = f"a {kind} volume of {choice.volume_gb} GB has at most {most} iops, {limits.ratio} for each GB."
         yield _Problem(rule="volume", path=path, message=message, way_out="Use a larger volume, or ask for fewer.")

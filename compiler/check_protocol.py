@@ -7,9 +7,10 @@ from typing import Final
 
 from compiler.blueprint import Blueprint, Protocol, Stage, Step
 from compiler.findings import Sources
+from compiler.mistakes import explain
 from compiler.parameters import check_schema
 from compiler.patterns import validate_parameters
-from compiler.shape import explain, suggest
+from compiler.shape import suggest
 from compiler.source import FieldPath, spell_path
 from state.errors import SourceError
 
@@ -67,7 +68,8 @@ def _check_step(sources: Sources, blueprint: Blueprint, step: Step) -> Iterator[
         path: FieldPath = ("analysis",)
         owner = sources.platform.blueprints.get(step.analysis)
         if step.analysis not in sources.analyses:
-            yield path, f"there is no analysis {step.analysis!r}.", suggest(step.analysis, sources.analyses)
+            way_out = suggest(step.analysis, sources.analyses) or "Write its blueprint, or leave it out."
+            yield path, f"there is no analysis {step.analysis!r}.", way_out
         elif _leads_back(sources, step.analysis, blueprint.id):
             yield path, f"{step.analysis!r} leads back to this analysis: the chain would never end.", "Remove the step."
     if owner is None:
@@ -84,7 +86,7 @@ def _check_parameters(owner: Blueprint, step: Step) -> Iterator[Problem]:
     """Hold fixed parameters to the schema of the step's analysis; what is missing may come from its defaults."""
     schema = {key: value for key, value in owner.parameters.items() if key != "required"}
     for error in validate_parameters(schema, step.parameters):
-        for path, message, way_out, _ in explain(error):
+        for path, message, way_out, _ in explain(error, schema, "Change it, or that schema."):
             where = spell_path(path)
             yield ("parameters", *path), f"{message.rstrip('.')} (a parameter of {owner.id!r}: {where}).", way_out
 

@@ -34,7 +34,7 @@ class Sources:
     groups: frozenset[str]
 
     def error(
-        self, place: Place, message: str, path: FieldPath = (), *, rule: str, way_out: str = "", key: bool = False
+        self, place: Place, message: str, path: FieldPath = (), *, rule: str, way_out: str, key: bool = False
     ) -> SourceError:
         """Return an error about a field of the file that a value came from."""
         return self.documents[place.file].error(message, path, way_out=way_out, key=key, rule=rule)

@@ -12,9 +12,9 @@ from compiler.check import check_sources
 from compiler.deployment import DEPLOYMENT_FILE
 from compiler.findings import Findings, Sources
 from compiler.make import make_blueprint, make_deployment, make_group
+from compiler.mistakes import check_shape
 from compiler.model import Platform
 from compiler.release import Release, compare_release
-from compiler.shape import check_shape
 from compiler.source import Document, read_document
 from state.errors import Place, SourceError, SourcesError
 

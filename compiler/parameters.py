@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any, Final
 
+from compiler.mistakes import explain
 from compiler.patterns import explain_pattern, validate_parameters
-from compiler.shape import explain, schema_validator
+from compiler.shape import schema_validator
 from compiler.source import FieldPath, spell_path
 
 RESERVED: Final = re.compile(r"__.*__", re.DOTALL)
@@ -34,6 +35,7 @@ _ONE_MORE: Final = ("unevaluatedItems", "unevaluatedProperties", "contentSchema"
 _MANY: Final = ("allOf", "anyOf", "oneOf", "prefixItems")
 _NAMED: Final = ("properties", "patternProperties", "dependentSchemas", "$defs")
 
+_GRAMMAR: Final = "https://json-schema.org/understanding-json-schema tells what each keyword takes."
 _LINEAR: Final = "Write it without look-around and back-references: then matching always ends."
 
 Problem = tuple[FieldPath, str, str]
@@ -64,14 +66,17 @@ def check_parameters(schema: dict[str, Any]) -> Iterator[tuple[str, FieldPath, s
     Each comes with the id of the rule that it breaks.
     """
     broken = False
-    for error in schema_validator().iter_errors(schema):
-        for path, message, way_out, _ in explain(error):
+    grammar = schema_validator()
+    rules: Any = grammar.schema
+    for error in grammar.iter_errors(schema):
+        for path, message, way_out, _ in explain(error, rules, _GRAMMAR):
             broken = True
             yield "parameters", path, message, way_out
     if broken:
         return
     if schema.get("type", "object") != "object":
-        yield "parameters", ("type",), "must be 'object': a config file is a mapping.", ""
+        message = "must be 'object': a config file is a mapping."
+        yield "parameters", ("type",), message, "Leave it out, and list the parameters in `properties`."
     for name in schema.get("properties", {}):
         if RESERVED.fullmatch(name):
             message = "is reserved: the platform reads such keys itself."
@@ -144,5 +149,5 @@ def _check_defaults(schema: dict[str, Any]) -> Iterator[Problem]:
 def _misfits(schema: dict[str, Any], value: object) -> Iterator[tuple[str, str, str]]:
     """Yield where a value does not satisfy a schema, what is wrong, and the way out."""
     for error in validate_parameters(schema, value):
-        for inner, message, way_out, _ in explain(error):
+        for inner, message, way_out, _ in explain(error, schema, "Change it, or the schema."):
             yield f" (at {spell_path(inner)})" if inner else "", message.rstrip("."), way_out

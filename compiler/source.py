@@ -31,6 +31,7 @@ FieldPath = tuple[str | int, ...]
 _INTEGER = re.compile(r"[-+]?[0-9]{1,300}")
 _OTHER_BASE = re.compile(r"0o[0-7]{1,300}|0x[0-9a-fA-F]{1,300}")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_UNCLOSED = "Look there and in the line above for a quote, a bracket or a colon that is missing or too many."
 _WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
@@ -63,9 +64,7 @@ class Document:
         line, column = marks.get(path, (0, 0))
         return Place(file=self.file, line=line, column=column)
 
-    def error(
-        self, message: str, path: FieldPath = (), *, rule: str, way_out: str = "", key: bool = False
-    ) -> SourceError:
+    def error(self, message: str, path: FieldPath = (), *, rule: str, way_out: str, key: bool = False) -> SourceError:
         """Return an error about a value (or its key)."""
         place = self.place(path, key=key)
         return SourceError(message, place=place, field=spell_path(path), way_out=way_out, rule=rule)
@@ -98,7 +97,13 @@ def read_document(path: Path, *, file: str) -> Document:
         with path.open("rb") as stream:
             raw = stream.read(MAX_BYTES + 1)
     except OSError as error:
-        raise SourcesError([SourceError(f"cannot be read: {error.strerror}.", place=place, rule="file")]) from error
+        way_out = (
+            "Write it, or run in the folder that has it."
+            if isinstance(error, FileNotFoundError)
+            else "See who may read it."
+        )
+        problem = SourceError(f"cannot be read: {error.strerror}.", place=place, way_out=way_out, rule="file")
+        raise SourcesError([problem]) from error
     return parse_document(raw, file=file)
 
 
@@ -122,9 +127,11 @@ def parse_document(raw: bytes, *, file: str) -> Document:
 def _decode(raw: bytes, *, file: str) -> str:
     """Return the text of a file that is small enough, UTF-8, and free of NUL."""
     if len(raw) > MAX_BYTES:
-        raise SourcesError(
-            [SourceError(f"is larger than {MAX_BYTES // 1000} kB.", place=Place(file=file), rule="file")]
+        message, way_out = (
+            f"is larger than {MAX_BYTES // 1000} kB.",
+            "Files of a platform are a few kB: see what got in.",
         )
+        raise SourcesError([SourceError(message, place=Place(file=file), way_out=way_out, rule="file")])
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -168,7 +175,7 @@ class _Composer:
         if event.tag is not None and (not isinstance(event, yaml.ScalarEvent) or not any(event.implicit)):
             raise self._fatal(f"the tag {event.tag!r} is not read.", event, "Remove it.", path)
         if len(path) > MAX_DEPTH:
-            raise self._fatal(f"is nested more than {MAX_DEPTH} levels deep.", event, "", path[:3])
+            raise self._fatal(f"is nested more than {MAX_DEPTH} levels deep.", event, "Write it flatter.", path[:3])
         self.values[path] = _position(event)
         if isinstance(event, yaml.MappingStartEvent):
             return self._mapping(events, path)
@@ -182,7 +189,7 @@ class _Composer:
             if isinstance(event, yaml.MappingEndEvent):
                 break
             if not isinstance(event, yaml.ScalarEvent) or event.anchor is not None:
-                raise self._fatal("a key must be plain text.", event, "", path)
+                raise self._fatal("a key must be plain text.", event, "Put it in quotes.", path)
             key, at = event.value, (*path, event.value)
             twice = key in result
             if twice:
@@ -237,10 +244,11 @@ def _explain(error: yaml.YAMLError, text: str, *, file: str) -> SourceError:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "it cannot be parsed"
     if mark is None:
-        return SourceError(f"is not YAML: {problem}.", place=Place(file=file), rule="yaml")
+        way_out = "Save it as plain text."
+        return SourceError(f"is not YAML: {problem}.", place=Place(file=file), way_out=way_out, rule="yaml")
     lines = text.splitlines()
     line = lines[mark.line] if mark.line < len(lines) else ""
     indent = line[: len(line) - len(line.lstrip())]
-    way_out = "Indent with spaces: YAML allows no tabs there." if "\t" in indent else ""
+    way_out = "Indent with spaces: YAML allows no tabs there." if "\t" in indent else _UNCLOSED
     place = Place(file=file, line=mark.line + 1, column=mark.column + 1)
     return SourceError(f"is not YAML: {problem}.", place=place, way_out=way_out, rule="yaml")

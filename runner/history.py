@@ -14,8 +14,8 @@ from typing import Final
 
 from compiler.deployment import Deployment
 from compiler.make import make_blueprint
+from compiler.mistakes import check_shape
 from compiler.model import Platform
-from compiler.shape import check_shape
 from compiler.source import read_document
 from compiler.version import analysis_version
 from state.errors import EnvironmentMissingError, SourcesError, UsageError

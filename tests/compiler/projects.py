@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.load import Inspection, inspect_project
+from state.errors import SourceError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -45,10 +47,16 @@ class Project:
         return inspect_project(self.folder)
 
     def errors(self) -> list[str]:
-        return [str(error) for error in self.inspect().findings.errors]
+        return told(self.inspect().findings.errors)
 
     def warnings(self) -> list[str]:
-        return [str(warning) for warning in self.inspect().findings.warnings]
+        return told(self.inspect().findings.warnings)
+
+
+def told(findings: Sequence[SourceError]) -> list[str]:
+    """Return findings as a person reads them. Whatever a test breaks, each names a way out."""
+    assert [str(one) for one in findings if not one.way_out] == []
+    return [str(one) for one in findings]
 
 
 def small_project(folder: Path) -> Project:

@@ -162,7 +162,10 @@ def test_a_list_of_parameters_is_all_there_is() -> None:
         ("outputs: [{path: ../x}]", "is not a path inside the results"),
         ("access: {users: [ada]}", 'access.users[0]: "ada" is not an e-mail address.'),
         ("bucket: My_Bucket", 'bucket: "My_Bucket" is not a bucket name'),
-        ("parameters: {properties: {a: {type: int}}}", ":6:37: parameters.properties.a.type: "),
+        (
+            "parameters: {properties: {a: {type: int}}}",
+            ':6:37: parameters.properties.a.type: "int" is none of "array",',
+        ),
         ("parameters: {type: array}", "parameters.type: must be 'object'"),
         ("parameters: {properties: {__duration__: {}}}", "parameters.properties.__duration__: is reserved"),
         ("parameters: {properties: {__dataset_size__: {}}}", "is reserved"),
@@ -214,12 +217,14 @@ def test_an_empty_file_says_what_it_needs(project: Project, text: str) -> None:
 
 def test_a_list_is_no_profile(project: Project) -> None:
     project.write("users/lab1.yaml", "- 1\n")
-    assert project.errors() == ["users/lab1.yaml:1:1: must be a mapping, not a list."]
+    assert project.errors() == ["users/lab1.yaml:1:1: must be a mapping, not a list. It needs at least: id, title."]
 
 
 def test_no_deployment_is_one_clear_error(project: Project) -> None:
     (project.folder / "mayfly.yaml").unlink()
-    assert project.errors() == ["mayfly.yaml: cannot be read: No such file or directory."]
+    assert project.errors() == [
+        "mayfly.yaml: cannot be read: No such file or directory. Write it, or run in the folder that has it."
+    ]
 
 
 def test_tags_of_the_deployment_are_held_to_aws_rules(project: Project) -> None:
