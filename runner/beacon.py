@@ -36,12 +36,13 @@ class Beacon:
             known = self._written.get(job.id)
             if known is not None and known[1] == stop and now - known[0] < EVERY:
                 return
-            self._written[job.id] = (now, stop)
         said = {"version": 1, "written": iso(now), "stop": None}
         if wish is not None:
             said["stop"] = {"status": wish.status, "reason": wish.reason, "due": iso(wish.due)}
         body = json.dumps(said, indent=1, sort_keys=True) + "\n"
         self._cloud.write(job.results.bucket, job.results.platform, body.encode(), content_type="application/json")
+        with self._lock:  # only now: what was refused is tried again at the next look
+            self._written[job.id] = (now, stop)
 
     def forget(self, job_id: str) -> None:
         """Remember nothing of a job that is over."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
@@ -14,7 +14,9 @@ from runner.observe import Fleet, Observer
 from runner.signing import publish
 from state.certificate import Certificate, Event, TaskState, end_text, render_json, render_text, tell_steps
 from state.chronicle import Chronicle, Outcome, TaskEnding
-from state.job import JobStatus, TaskStatus
+from state.errors import CloudError
+from state.job import Ending, Job, JobStatus, TaskStatus
+from state.keys import ResultKeys, prefix
 from state.ledger import Ledger
 from state.record import JobRecord
 from state.signature import Signer
@@ -22,6 +24,8 @@ from state.signature import Signer
 JSON_TYPE = "application/json"
 REFUSAL = "refusal"
 """Kind of the story lines that say what AWS refused."""
+REFUSED = frozenset({"AccessDenied", "NoSuchBucket"})
+"""Errors of a bucket that will not take anything, however often it is asked."""
 FRESH = timedelta(seconds=5)
 """A certificate in which only the clocks moved is written again after this long."""
 
@@ -76,19 +80,37 @@ class Certifier:
     def close(self, job_id: str) -> JobStatus:
         """Write the last certificate and the end marker, then give the job its final status.
 
-        The final status comes last, so that a crash in between writes the marker again rather than never.
+        The final status comes last, so that a crash in between writes the marker again rather than never. A bucket of
+        the user's own may be gone or closed by now: then the analysis's own says how the job ended.
         """
         record = self._ledger.job(job_id)
-        fleet = Fleet(self._cloud, self._deployment)
-        signs = Observer(self._cloud, record.job, fleet, self._chronicle).look() if record.job else []
-        ending = record.ending
-        if ending is None:
+        if record.ending is None:
             raise AssertionError(f"{job_id} is certified before its ending is known")
-        self._put(record, task_states(record, signs, self._chronicle.outcomes(job_id)), final=True)
-        keys = record.results
-        self._cloud.write(keys.bucket, keys.end, end_text(ending).encode())
+        try:
+            self._finish(record, record.ending)
+        except CloudError as error:
+            home = self._ledger.home_of(job_id)
+            if error.code not in REFUSED or home in {None, record.results.bucket}:
+                raise
+            told = replace(record, results=keys_at_home(record, str(home)))
+            text = f"s3://{record.results.bucket} takes nothing more ({error}); told in s3://{home} instead"
+            self._ledger.tell(job_id, text, self._clock(), once="told-at-home")
+            self._finish(told, record.ending)
         self._written.pop(job_id, None)
         return self._ledger.finish(job_id, self._clock())
+
+    def _finish(self, record: JobRecord, ending: Ending) -> None:
+        signs = self._look(record.job) if record.job else []
+        self._put(record, task_states(record, signs, self._chronicle.outcomes(record.id)), final=True)
+        self._cloud.write(record.results.bucket, record.results.end, end_text(ending).encode())
+
+    def _look(self, job: Job) -> list[Signs]:
+        try:
+            return Observer(self._cloud, job, Fleet(self._cloud, self._deployment), self._chronicle).look()
+        except CloudError as error:
+            if error.code not in REFUSED:
+                raise
+            return []  # what was found out of its tasks is in the ledger
 
     def _put(self, record: JobRecord, tasks: tuple[TaskState, ...], *, final: bool = False) -> None:
         now = self._clock()
@@ -138,6 +160,15 @@ class Certifier:
             "image": job.hardware.image,
             "command": list(job.program.command),
         }
+
+
+def keys_at_home(record: JobRecord, bucket: str) -> ResultKeys:
+    """Return where a job is told of in its analysis's bucket when its results were to go elsewhere.
+
+    Its id is part of the name: another job of the same timestamp may have its results there.
+    """
+    folder = record.results.root.rstrip("/").rpartition("/")[2]
+    return ResultKeys(bucket=bucket, root=f"{prefix(record.group, 'results')}{folder}-{record.id}/")
 
 
 def environment(record: JobRecord) -> tuple[tuple[str, str], ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,6 +12,8 @@ from state.chronicle import Attempt, Outcome, TaskEnding, Tried
 from state.job import Ending, Job, JobStatus, Task, TaskStatus
 from state.stops import StopRequest
 
+Gap = tuple[datetime, datetime]
+"""From when until when a job could not be looked at."""
 SHOWN = 3
 """Failed datasets whose reasons are spelled out in the reason of their job."""
 SPOT_END = "Server.SpotInstanceTermination"
@@ -80,8 +82,15 @@ class Verdict:
     reason: str
 
 
-def judge(signs: Signs, now: datetime, patience: Patience) -> Verdict | None:
-    """Return how a task ended, or None while it may still be working."""
+def judge(signs: Signs, now: datetime, patience: Patience, gaps: Sequence[Gap] = ()) -> Verdict | None:
+    """Return how a task ended, or None while it may still be working.
+
+    Args:
+        signs: what was seen of it.
+        now: UTC.
+        patience: how long its silence is taken for work.
+        gaps: when nobody could look. What cannot be read could not be written either: that is not its silence.
+    """
     attempt = signs.attempt
     if attempt is not None and attempt.outcome is Tried.GIVEN_UP:
         return Verdict(status=TaskStatus.FAILED, ending="no_machine", reason=attempt.reason)
@@ -97,11 +106,11 @@ def judge(signs: Signs, now: datetime, patience: Patience) -> Verdict | None:
     instance = signs.instance
     if instance is not None and SPOT_END in instance.reason and instance.state not in {"pending", "running"}:
         return Verdict(status=TaskStatus.FAILED, ending="interrupted", reason="AWS took its spot machine back")
-    lost = _lost(signs, now, patience)
+    lost = _lost(signs, now, patience, gaps)
     return None if lost is None else Verdict(status=TaskStatus.FAILED, ending="lost", reason=lost)
 
 
-def _lost(signs: Signs, now: datetime, patience: Patience) -> str | None:
+def _lost(signs: Signs, now: datetime, patience: Patience, gaps: Sequence[Gap]) -> str | None:
     instance = signs.instance
     if instance is None:
         return "its instance has disappeared"
@@ -109,15 +118,22 @@ def _lost(signs: Signs, now: datetime, patience: Patience) -> str | None:
         why = f": {instance.reason}" if instance.reason else ""
         return f"instance {instance.id} ended without a report{why}"
     if signs.heard is None:
-        if now - instance.launched > patience.boot:
+        if silence(instance.launched, now, gaps) > patience.boot:
             return (
                 f"instance {instance.id} started but its agent never reported; its console output is kept in the logs"
             )
         return None
-    if now - signs.heard > patience.silence:
-        minutes = int((now - signs.heard).total_seconds() // 60)
+    passed = silence(signs.heard, now, gaps)
+    if passed > patience.silence:
+        minutes = int(passed.total_seconds() // 60)
         return f"instance {instance.id} has not reported for {minutes} minutes"
     return None
+
+
+def silence(since: datetime, now: datetime, gaps: Sequence[Gap]) -> timedelta:
+    """Return how long nothing was heard since a moment, without the time in which nobody could look."""
+    deaf = (min(end, now) - max(start, since) for start, end in gaps if end > since)
+    return now - since - sum(deaf, timedelta(0))
 
 
 def progress(all_signs: list[Signs]) -> JobStatus:
@@ -154,11 +170,7 @@ def decide(
         return wish.ending
     if now >= deadline and open_tasks:
         slow = ", ".join(task.name for task in open_tasks)
-        return Ending(
-            status=JobStatus.TIMED_OUT,
-            reason=f"The job reached its limit of {job.duration_s // 60} minutes while it was still working on {slow}. "
-            "Set a larger __duration__ in the config file, up to what the analysis allows.",
-        )
+        return too_late(job, f"it was still working on {slow}")
     if any(signs.is_held(now) for signs in all_signs) and now < deadline:
         return None
     if not open_tasks:
@@ -171,6 +183,25 @@ def decide(
         )
         return Ending(status=ending.status, reason=f"{ending.reason} {rest}")
     return None
+
+
+def decide_blind(
+    job: Job, *, wish: StopRequest | None, deadline: datetime | None, now: datetime, why: str
+) -> Ending | None:
+    """Return how a job ends of which nothing can be seen, or None while it may go on; `why` says what is in the way."""
+    if wish is not None and now >= wish.due:
+        return wish.ending
+    late = deadline is not None and now >= deadline
+    return too_late(job, f"nothing could be seen of it: {why.rstrip('.')}") if late else None
+
+
+def too_late(job: Job, meanwhile: str) -> Ending:
+    """Return the ending of a job whose time is over while something went on."""
+    return Ending(
+        status=JobStatus.TIMED_OUT,
+        reason=f"The job reached its limit of {job.duration_s // 60} minutes while {meanwhile}. "
+        "Set a larger __duration__ in the config file, up to what the analysis allows.",
+    )
 
 
 def conclude(verdicts: list[tuple[Task, Verdict]]) -> Ending:

@@ -49,12 +49,17 @@ class Fleet:
 
 
 class Observer:
-    """The eyes on one job. Remembers what it has read, so that an unchanged file is not fetched again."""
+    """The eyes on one job. Remembers what it has read, so that an unchanged file is not fetched again.
+
+    Attributes:
+        machines: all instances of the job that the last look saw, replaced ones too.
+    """
 
     def __init__(self, cloud: Cloud, job: Job, fleet: Fleet, chronicle: Chronicle) -> None:
         """Look at `job` through `cloud` and `fleet`; `chronicle` knows which machine of a task is the present one."""
         self._cloud, self._job, self._fleet, self._chronicle = cloud, job, fleet, chronicle
         self._read: dict[str, tuple[str, dict[str, Any]]] = {}
+        self.machines: list[Instance] = []
 
     def look(self, *, max_age_s: float = 0.0) -> list[Signs]:
         """Return the signs of every task, in order.
@@ -69,7 +74,8 @@ class Observer:
         attempts = self._chronicle.attempts(self._job.id)
         current = {one.task: one for one in attempts}
         past = {one.instance for one in attempts if one is not current[one.task]}
-        instances = newest(self._instances(current, max_age_s), without=past)
+        self.machines = self._instances(current, max_age_s)
+        instances = newest(self.machines, without=past)
         keys = self._job.results
         files = {one.key: one for one in self._cloud.list(keys.bucket, keys.logs)}
         return [

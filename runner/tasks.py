@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from runner.cloud_reading import leftover_of
 from runner.collect import keep_console
 from runner.diagnosis import diagnose
-from runner.monitor import Signs, Verdict, judge, outcome_of
+from runner.monitor import Gap, Signs, Verdict, judge, outcome_of
 from runner.shop import Shop
 from state.chronicle import Outcome, TaskEnding
 from state.errors import CloudError
@@ -30,15 +30,21 @@ class TaskKeeper:
         self._shop = shop
 
     def judge(
-        self, job: Job, all_signs: list[Signs], known: Mapping[int, Outcome], now: datetime
+        self,
+        job: Job,
+        all_signs: list[Signs],
+        known: Mapping[int, Outcome],
+        now: datetime,
+        gaps: Sequence[Gap] = (),
     ) -> dict[int, Verdict]:
         """Return how the tasks ended that are over, by number; `known` is what was found out of them before.
 
-        A silent task is diagnosed when it is first found so; what was found then stays, because its machine goes.
+        A silent task is diagnosed when it is first found so; what was found then stays, because its machine goes. What
+        happened in `gaps` is not held against it: nobody could look.
         """
         verdicts: dict[int, Verdict] = {}
         for signs in all_signs:
-            verdict = judge(signs, now, self._shop.patience)
+            verdict = judge(signs, now, self._shop.patience, gaps)
             if verdict is None:
                 continue
             if verdict.ending == "lost":

@@ -5,29 +5,34 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
-from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
 
 from compiler.job import render_workspace
-from runner.beacon import Beacon
+from runner.billing import Biller
 from runner.capacity import after_interruption
 from runner.cloud_values import Instance
 from runner.collect import check_results
 from runner.facts import note_facts, note_results
-from runner.furnish import Furnisher, find_lock, others_at_work
-from runner.monitor import Signs, decide, progress
+from runner.furnish import Furnisher
+from runner.monitor import Gap, Signs, decide, decide_blind, progress
 from runner.observe import Fleet, Observer
-from runner.reaper import sweep
 from runner.shop import AgentFile, Certifier, Shop
+from runner.sight import Sight
+from runner.takedown import Takedown
 from runner.tasks import TaskKeeper
+from runner.telling import Teller
 from runner.workspace import keep_evidence, write_once
 from state.backend import S3Backend
 from state.chronicle import Tried
-from state.errors import CloudError, TerraformError
+from state.errors import CloudError
 from state.job import Ending, Job, JobStatus
+from state.keys import ResultKeys
 from state.stops import StopRequest
-from state.usage import Usage
 
 __all__ = ["AgentFile", "Certifier", "Shop", "Worker"]
 
@@ -36,18 +41,17 @@ WRAP_UP = timedelta(minutes=15)
 """Time around a task's own limit: for starting its machine, and for uploading what it has when the limit is reached."""
 LEAST_RUN = timedelta(minutes=1)
 """A task that was interrupted is not started again for less time than this."""
-FAREWELL_S = 5
-"""How long machines that reported may take to shut down before Terraform is told to terminate them, seconds."""
 RESTARTS_AT_ONCE = 8
-SWEEP_TRIES, ABANDONED_TRIES = 120, 3
-"""Looks, a second apart, until what is left of a job must be gone, or, when somebody gave up on it, may stay."""
-
+OUTAGE_S = 10.0
+"""Seconds between two tries of something that the cloud did not answer."""
+OUTAGE = "AWS does not answer; it is asked again until it does"
 SHARE_S = 0.025
 """Seconds that each watched job adds to the time between two looks at the same one: at most 40 looks a second."""
 REST_S = 0.1
 """Seconds that each adds to the time between two certificates that only tell how far the work has come."""
 
 log = logging.getLogger(__name__)
+Answer = TypeVar("Answer")
 
 
 class Worker:
@@ -56,10 +60,11 @@ class Worker:
     def __init__(self, shop: Shop) -> None:
         """Work with `shop`."""
         self.shop = shop
-        self._beacon = Beacon(shop.cloud, shop.clock)
+        self._teller, self.biller = Teller(shop), Biller(shop)
         self._fleet = Fleet(shop.cloud, shop.deployment.name)
         self._furnisher = Furnisher(shop, self._observe)
         self._tasks = TaskKeeper(shop)
+        self._takedown = Takedown(shop, self.biller)
         self._watched = 0
         self._known: dict[str, JobStatus] = {}  # so that a look that sees nothing new writes nothing
         # Restarting a task blocks for as long as Terraform takes; the looks at other jobs must not wait behind it.
@@ -72,16 +77,27 @@ class Worker:
         shop, record = self.shop, self.shop.ledger.job(job_id)
         if record.ending or (wish := shop.ledger.stop_request(job_id)):
             return record.ending or (wish.ending if wish else None)
-        job, now = record.admitted, shop.clock()
-        shop.ledger.advance(job_id, JobStatus.PROVISIONING, now)
+        job = record.admitted
+        shop.ledger.advance(job_id, JobStatus.PROVISIONING, shop.clock())
+        return self._outlast(job, lambda: self._prepare(job), partial(self._give_up, job))
+
+    def _prepare(self, job: Job) -> Ending | None:
+        shop, job_id = self.shop, job.id
+        try:
+            shop.certifier.write(job_id)
+        except CloudError as error:
+            if error.retryable:
+                raise
+            # Nothing is spent yet, and what cannot be written to now would take no results later.
+            return Ending(status=JobStatus.FAILED, reason=f"The results could not be written: {error}")
+        agent, now = self._furnisher.agent(), shop.clock()
         deadline = shop.ledger.set_deadline(job_id, now + PROVISIONING + timedelta(seconds=job.duration_s) + WRAP_UP)
-        shop.certifier.write(job_id)
         root = shop.jobs / job_id
         if not root.exists():
             files = render_workspace(
                 job,
                 deployment=shop.deployment,
-                agent=self._furnisher.agent(),
+                agent=agent,
                 deadline=deadline,
                 module=shop.module,
                 lock=shop.terraform.lock_file(),
@@ -100,11 +116,14 @@ class Worker:
     def provision(self, job_id: str) -> Ending | None:
         """Apply the workspace. A second call makes only what the first did not."""
         job = self.shop.ledger.job(job_id).admitted
-        self._beacon.shine(job, self.shop.ledger.stop_request(job_id))
+        return self._outlast(job, lambda: self._provision(job), partial(self._give_up, job))
+
+    def _provision(self, job: Job) -> Ending | None:
+        self._teller.shine(job, self.shop.ledger.stop_request(job.id))
         if (ending := self._furnisher.furnish(job)) is not None:
             return ending
-        self._note_instances(job)
-        self.shop.ledger.tell(job_id, f"machines are up: {self._machines(job)}", self.shop.clock(), once="machines")
+        self.biller.note(job)
+        self.shop.ledger.tell(job.id, f"machines are up: {self._machines(job)}", self.shop.clock(), once="machines")
         return None
 
     def _machines(self, job: Job) -> str:
@@ -129,8 +148,32 @@ class Worker:
                 self.shop.ledger.advance(job.id, JobStatus.RUNNING, self.shop.clock())
             self.shop.ledger.advance(job.id, status, self.shop.clock())
             self._known[job.id] = status
-        self.shop.certifier.write(job.id, signs, rest=timedelta(seconds=self._watched * REST_S))
-        self._beacon.shine(job, wish)
+        self._teller.write(job.id, signs, rest=timedelta(seconds=self._watched * REST_S))
+        self._teller.shine(job, wish)
+
+    # Outages ----------------------------------------------------------------------------------------------------
+
+    def _outlast(
+        self, job: Job, act: Callable[[], Answer], give_up: Callable[[CloudError], Ending | None]
+    ) -> Answer | Ending:
+        """Do something again for as long as the cloud does not answer and `give_up` does not say how the job ends."""
+        while True:
+            try:
+                return act()
+            except CloudError as error:
+                if (ending := give_up(error)) is not None:
+                    return ending
+                if not error.retryable:
+                    raise
+                log.warning("job %s: %s", job.id, error)
+                self.shop.ledger.tell(job.id, f"{OUTAGE}: {error}", self.shop.clock(), once=f"outage/{error.code}")
+            self.shop.wait(OUTAGE_S)
+
+    def _give_up(self, job: Job, error: CloudError) -> Ending | None:
+        """Return how a job ends of which nothing can be seen: by a wish, or by its deadline, and not before."""
+        ledger, now = self.shop.ledger, self.shop.clock()
+        wish, deadline = ledger.stop_request(job.id), ledger.job(job.id).deadline
+        return decide_blind(job, wish=wish, deadline=deadline, now=now, why=str(error))
 
     # Watching ---------------------------------------------------------------------------------------------------
 
@@ -149,27 +192,36 @@ class Worker:
             self._watched -= 1
 
     async def _watch(self, job: Job, deadline: datetime) -> Ending:
-        observer, loop = self._observer(job), asyncio.get_running_loop()
+        observer, sight = self._observer(job), Sight(self.shop.clock())
+        loop = asyncio.get_running_loop()
         while True:
-            ending = None
             try:
-                signs = await asyncio.to_thread(observer.look, max_age_s=self._pace_s / 2)
-                ending = await asyncio.to_thread(self._weigh, job, signs, deadline)
+                signs = await asyncio.to_thread(self._look, observer, sight)
+                ending = await asyncio.to_thread(self._weigh, job, signs, observer.machines, deadline, sight.gaps)
                 if ending is None and any(one.attempt and one.attempt.outcome is Tried.OPEN for one in signs):
-                    ending = await loop.run_in_executor(self._threads, self.provision, job.id)
+                    ending = await loop.run_in_executor(self._threads, self._provision, job)
             except CloudError as error:
-                if not error.retryable:
-                    raise
+                # Whatever it is: a job of which nothing can be seen must still end when it is wished or too late.
                 log.warning("job %s: %s", job.id, error)
+                ending = await asyncio.to_thread(self._give_up, job, error)
             if ending is not None:
                 return ending
             await asyncio.sleep(self._pace_s)
 
-    def _weigh(self, job: Job, signs: list[Signs], deadline: datetime) -> Ending | None:
+    def _look(self, observer: Observer, sight: Sight) -> list[Signs]:
+        sight.ask()
+        signs = observer.look(max_age_s=self._pace_s / 2)
+        sight.see(self.shop.clock())
+        return signs
+
+    def _weigh(
+        self, job: Job, signs: list[Signs], machines: list[Instance], deadline: datetime, gaps: Sequence[Gap]
+    ) -> Ending | None:
         """Act on what was seen; return the job's ending when it is over."""
         shop, now = self.shop, self.shop.clock()
+        self.biller.note_ends(job, machines, signs)
         wish, known = shop.ledger.stop_request(job.id), shop.chronicle.outcomes(job.id)
-        verdicts = self._tasks.judge(job, signs, known, now)
+        verdicts = self._tasks.judge(job, signs, known, now, gaps)
         for one in signs:
             verdict = verdicts.get(one.task.number)
             if (
@@ -203,75 +255,44 @@ class Worker:
     # Ending -----------------------------------------------------------------------------------------------------
 
     def collect(self, job_id: str, ending: Ending) -> Ending:
-        """Check that every file the agents reported is there, and keep what helps to understand a failure."""
-        shop, job = self.shop, self.shop.ledger.job(job_id).job
+        """Check that every file the agents reported is there, and keep what helps to understand a failure.
+
+        Only a job that is done waits for a store that does not answer: others may have machines that still run.
+        """
+        shop, record = self.shop, self.shop.ledger.job(job_id)
+        job, deadline = record.job, record.deadline
         if job is None or not (shop.jobs / job_id).exists():
             return ending
-        signs = self._observer(job).look()
-        verdicts = self._tasks.judge(job, signs, shop.chronicle.outcomes(job_id), shop.clock())
+
+        def give_up(error: CloudError) -> Ending | None:
+            words = f"the results could not be checked: {error}"
+            if ending.status is not JobStatus.DONE:
+                shop.ledger.tell(job_id, words, shop.clock(), once="unchecked")
+                return ending
+            late = deadline is None or shop.clock() >= deadline
+            reason = f"T{words[1:]}"
+            return Ending(status=JobStatus.FAILED, reason=reason) if late or not error.retryable else None
+
+        return self._outlast(job, lambda: self._check(job, ending), give_up)
+
+    def _check(self, job: Job, ending: Ending) -> Ending:
+        shop, observer = self.shop, self._observer(job)
+        signs = observer.look()
+        self.biller.note_ends(job, observer.machines, signs)
+        verdicts = self._tasks.judge(job, signs, shop.chronicle.outcomes(job.id), shop.clock())
         bad = check_results(shop.cloud, job, signs)
         ending = self._tasks.close(job, signs, verdicts, ending, bad)
         note_results(shop, job, signs)
         return ending
 
     def destroy(self, job_id: str, ending: Ending) -> None:
-        """Take everything down: by Terraform, then by tag, until the cloud itself says that nothing is left."""
+        """Take everything down; return only when the cloud itself says that nothing is left."""
         shop = self.shop
         shop.ledger.conclude(job_id, ending, shop.clock())
-        job, root = shop.ledger.job(job_id).admitted, self.shop.jobs / job_id
-        shop.certifier.write(job_id)
-        self._let_them_go(job, ending)
-        self._note_instances(job)
-        if (root / "terraform.tfstate").exists() or (root.exists() and isinstance(shop.backend, S3Backend)):
-            self._destroy_by_terraform(job)
-        self._sweep(job_id)
-        self._note_instances(job)
-        self._beacon.forget(job_id)
+        self._teller.write(job_id)
+        self._takedown.destroy(shop.ledger.job(job_id).admitted, ending)
+        self._teller.forget(job_id)
         self._known.pop(job_id, None)
-
-    def _destroy_by_terraform(self, job: Job) -> None:
-        shop, root = self.shop, self.shop.jobs / job.id
-        try:
-            done = shop.terraform.destroy(root, parallelism=max(10, len(job.tasks)), log=root / "terraform.log")
-            shop.chronicle.note(job.id, "destroy", {"destroy": done.destroy, "seconds": round(done.seconds, 1)})
-        except TerraformError as error:
-            lock = find_lock(error)
-            if lock and others_at_work(shop, job.id, shop.clock()):
-                raise  # another worker's Terraform is at it; this step is tried again
-            # The sweep does not need Terraform; what matters is said in the story and kept as evidence.
-            log.warning("job %s: %s", job.id, error)
-            shop.ledger.tell(job.id, f"Terraform could not destroy everything: {error}", shop.clock())
-            if lock:
-                shop.terraform.unlock(root, lock)
-
-    def _sweep(self, job_id: str) -> None:
-        """Remove by tag what is left; what somebody has given up on is left, and that is said."""
-        shop = self.shop
-        abandoned = shop.chronicle.facts(job_id).get("abandoned")
-        try:
-            tries = ABANDONED_TRIES if abandoned else SWEEP_TRIES
-            removed = sweep(shop.cloud, deployment=shop.deployment.name, job=job_id, wait=shop.wait, tries=tries)
-        except CloudError as error:
-            if not abandoned:
-                raise
-            left = [f"{one.kind} {one.id}" for one in shop.cloud.leftovers(deployment=shop.deployment.name, job=job_id)]
-            shop.chronicle.note(job_id, "left behind", left)
-            text = f"LEFT BEHIND, because it was abandoned ({abandoned['reason']}): {', '.join(left)}: {error}"
-            shop.ledger.tell(job_id, text, shop.clock(), once="left-behind")
-            return
-        if removed:
-            names = ", ".join(f"{one.kind} {one.id}" for one in removed)
-            shop.ledger.tell(job_id, f"removed by tag: {names}", shop.clock())
-
-    def _let_them_go(self, job: Job, ending: Ending) -> None:
-        """Give machines whose task is done a moment to end by themselves.
-
-        For an instance that is gone Terraform needs 0.2 s, for one that it must terminate itself 10 s.
-        """
-        for _ in range(FAREWELL_S if ending.status in {JobStatus.DONE, JobStatus.FAILED} else 0):
-            if all(one.is_gone for one in self._instances(job)):
-                return
-            self.shop.wait(1)
 
     def settle(self, job_id: str) -> None:
         """Turn the reservation into the real cost."""
@@ -282,43 +303,15 @@ class Worker:
         """Keep the workspace as evidence, write the last certificate and the end marker, and forget the workspace."""
         record, root = self.shop.ledger.job(job_id), self.shop.jobs / job_id
         if root.exists():
-            keep_evidence(self.shop.cloud, root, record.results)
+            self._keep_evidence(root, record.results)
         status = self.shop.certifier.close(job_id)
         shutil.rmtree(root, ignore_errors=True)
         return status
 
-    # ------------------------------------------------------------------------------------------------------------
-
-    def _instances(self, job: Job) -> list[Instance]:
-        return self.shop.cloud.instances(deployment=self.shop.deployment.name, job=job.id)
-
-    def _note_instances(self, job: Job) -> None:
-        found, known = self._instances(job), {one.instance for one in self.shop.ledger.usage(job.id, self.shop.clock())}
-        new = [self._usage(job, one) for one in found if one.id not in known]
-        self.shop.ledger.note_usage(job.id, new, ended=False)
-        gone = [self._usage(job, one) for one in found if one.is_gone]
-        self.shop.ledger.note_usage(job.id, gone, ended=True)
-
-    def _usage(self, job: Job, one: Instance) -> Usage:
-        return Usage(
-            job=job.id,
-            task=one.task,
-            instance=one.id,
-            instance_type=one.type,
-            spot=one.spot,
-            hourly_price=self._price(job, one),
-            start=one.launched,
-            end=one.ended or self.shop.clock(),
-        )
-
-    def _price(self, job: Job, one: Instance) -> Decimal:
-        """Return what an instance really costs, USD per hour: for spot capacity what EC2 asks for it now."""
-        standard = next((way.hourly_price for way in job.ways if way.instance_type == one.type), Decimal(0))
-        if not one.spot:
-            return standard
+    def _keep_evidence(self, root: Path, keys: ResultKeys) -> None:
         try:
-            price = self.shop.cloud.spot_price(one.type, one.zone)
+            keep_evidence(self.shop.cloud, root, keys)
         except CloudError as error:
-            log.warning("job %s: the spot price of %s is not known: %s", job.id, one.id, error)
-            price = None
-        return standard if price is None else min(price, standard)
+            if error.retryable:
+                raise
+            log.warning("the workspace %s was not kept: %s", root, error)

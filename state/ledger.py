@@ -24,7 +24,7 @@ from state.record import JobRecord, StoryLine, read_record
 from state.reservation import Batch, Reservation
 from state.stops import Stops, lock_job
 from state.submission import ObjectVersion
-from state.tables import JOB, STORY, USAGE, insert_into
+from state.tables import EVENT, JOB, STORY, USAGE, insert_into
 from state.usage import Usage
 
 Enqueue = Callable[[sa.Connection, str, str], None]
@@ -194,6 +194,12 @@ class Ledger(Stops, Budgets):
         )
         with self.engine.connect() as connection:
             return connection.execute(query).first() is not None
+
+    def home_of(self, job_id: str) -> str | None:
+        """Return the bucket that a job was submitted to: its analysis's own. None when its event is not known."""
+        query = sa.select(EVENT.c.bucket).where(EVENT.c.result == job_id).limit(1)
+        with self.engine.connect() as connection:
+            return connection.execute(query).scalar()
 
     # The life of a job ------------------------------------------------------------------------------------------
 

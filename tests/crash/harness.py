@@ -257,6 +257,9 @@ class Platform:
         assert all(row.end is not None for row in rows), f"{record.id}: usage that is not settled"
         made = {one.id for one in self.cloud.store.machines.values() if one.job == record.id}
         assert sorted(row.instance for row in rows) == sorted(made), f"{record.id}: machines and usage differ"
+        for row in rows:  # held against the cloud's own record, not only against itself
+            machine = self.cloud.store.machines[row.instance]
+            assert (row.start, row.end) == (machine.launched, machine.ended), f"{record.id}: {row} is not {machine}"
         cost = sum((one.cost for one in self.ledger.usage(record.id, datetime.now(UTC))), Decimal(0))
         assert record.cost == cost, record
         return cost
