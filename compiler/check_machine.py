@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from compiler.blueprint import Blueprint, Choice, Stage, VolumeType
+from compiler.blueprint import LARGEST_VOLUME_GB, Blueprint, Choice, Stage, VolumeType
 from compiler.catalogue import instances, regions, unpriced
 from compiler.deployment import CloudKind, Deployment
 from compiler.findings import Sources
@@ -23,8 +23,7 @@ class VolumeLimits:
     """What EBS allows for one type, from its documentation (November 2026).
 
     Attributes:
-        least_gb: the smallest volume.
-        most_gb: the largest.
+        least_gb: the smallest volume; the largest is LARGEST_VOLUME_GB for all.
         least_iops: the least one may ask for; None where one may not ask.
         most_iops: the most.
         ratio: operations per second for each GB.
@@ -32,7 +31,6 @@ class VolumeLimits:
     """
 
     least_gb: int = 1
-    most_gb: int = 16_384
     least_iops: int | None = None
     most_iops: int = 0
     ratio: int = 0
@@ -41,11 +39,9 @@ class VolumeLimits:
 
 VOLUMES: Final = {
     VolumeType.GP2: VolumeLimits(),
-    VolumeType.GP3: VolumeLimits(most_gb=65_536, least_iops=BASE_IOPS, most_iops=80_000, ratio=500),
+    VolumeType.GP3: VolumeLimits(least_iops=BASE_IOPS, most_iops=80_000, ratio=500),
     VolumeType.IO1: VolumeLimits(least_gb=4, least_iops=100, most_iops=64_000, ratio=50, needs_iops=True),
-    VolumeType.IO2: VolumeLimits(
-        least_gb=4, most_gb=65_536, least_iops=100, most_iops=256_000, ratio=1000, needs_iops=True
-    ),
+    VolumeType.IO2: VolumeLimits(least_gb=4, least_iops=100, most_iops=256_000, ratio=1000, needs_iops=True),
 }
 
 
@@ -190,8 +186,8 @@ def _check_place(choice: Choice, deployment: Deployment) -> Iterator[_Problem]:
 
 def _check_volume(choice: Choice) -> Iterator[_Problem]:
     kind, limits = choice.volume_type, VOLUMES[choice.volume_type]
-    if not limits.least_gb <= choice.volume_gb <= limits.most_gb:
-        message = f"a {kind} volume has {limits.least_gb} to {limits.most_gb} GB, not {choice.volume_gb}."
+    if choice.volume_gb < limits.least_gb:
+        message = f"a {kind} volume has {limits.least_gb} to {LARGEST_VOLUME_GB} GB, not {choice.volume_gb}."
         way_out = "Choose a size between these, or another volume_type."
         yield _Problem(rule="volume", path=("volume_gb",), message=message, way_out=way_out)
     yield from _check_iops(choice, limits)

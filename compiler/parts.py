@@ -17,6 +17,8 @@ DEFAULT_DURATION: Final = 60
 """Minutes: what NeuroCAAS assumes for a job that declares nothing."""
 DEFAULT_MAX_DURATION: Final = 120
 """Minutes: NeuroCAAS's hard cap for jobs whose blueprint says nothing."""
+LARGEST_VOLUME_GB: Final = 16_384
+"""Where EBS volumes of every type still go; the module `job` refuses more, and a test holds the two together."""
 
 
 class Stage(StrEnum):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 
-from compiler.blueprint import Blueprint, Choice
+from compiler.blueprint import LARGEST_VOLUME_GB, Blueprint, Choice
 from compiler.deployment import CloudKind
 from compiler.model import Platform
 from runner.capacity import offers
@@ -16,8 +16,6 @@ from runner.pricing import bound as most_cost
 from runner.pricing import format_money, hourly_price
 from state.errors import SubmissionError
 from state.job import Hardware, Offer
-
-_LARGEST_VOLUME_GB = 16_384
 
 
 def check_count(blueprint: Blueprint, count: int) -> None:
@@ -104,10 +102,10 @@ def choose_hardware(
     """Return the hardware and the digest of its software (empty for an image that was baked elsewhere)."""
     region = choice.region or platform.deployment.region
     volume_gb = choice.volume_gb + extra_gb
-    if volume_gb > _LARGEST_VOLUME_GB:
+    if volume_gb > LARGEST_VOLUME_GB:
         raise SubmissionError(
             f"{DATASET_SIZE} is {extra_gb}, but with the {choice.volume_gb} GB of the image no volume may have more "
-            f"than {_LARGEST_VOLUME_GB} GB."
+            f"than {LARGEST_VOLUME_GB} GB."
         )
     on_aws = platform.deployment.cloud is CloudKind.AWS
     iae, image = "", blueprint.environment.image.get(region) if on_aws else None

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from tests.compiler.projects import Project
+from compiler.blueprint import LARGEST_VOLUME_GB, VolumeType
+from compiler.shape import load_schema
+from tests.compiler.projects import REPOSITORY, Project
 
 HEAD = 'name: demo\naccount: "123456789012"\nregion: us-east-1\n'
 
@@ -95,10 +99,22 @@ def test_a_machine_that_aws_has_is_taken(project: Project, choice: str) -> None:
     assert project.errors() == project.warnings() == []
 
 
-def test_a_volume_larger_than_its_type_is_refused(project: Project) -> None:
-    project.add_blueprint("tiny", bank("instance_type: m5.large, volume_gb: 16385, volume_type: gp2"))
-    (message,) = project.errors()
-    assert "resources[0].volume_gb: a gp2 volume has 1 to 16384 GB, not 16385." in message
+def test_a_volume_larger_than_all_parts_bear_is_refused(project: Project) -> None:
+    for kind in VolumeType:
+        more = ", iops: 100" if kind.startswith("io") else ""
+        project.add_blueprint("tiny", bank(f"instance_type: m5.large, volume_gb: 16384, volume_type: {kind}{more}"))
+        assert project.errors() == []
+        project.add_blueprint("tiny", bank(f"instance_type: m5.large, volume_gb: 16385, volume_type: {kind}{more}"))
+        (message,) = project.errors()
+        assert "resources[0].volume_gb: must be at most 16384, not 16385." in message
+
+
+def test_the_module_takes_every_volume_that_the_check_takes() -> None:
+    module = (REPOSITORY / "modules" / "job" / "variables.tf").read_text(encoding="utf-8")
+    bounds = re.search(r"var\.volume_gb >= (\d+) && var\.volume_gb <= (\d+)", module)
+    assert bounds
+    told = load_schema("blueprint")["properties"]["resources"]["items"]["properties"]["volume_gb"]
+    assert (told["minimum"], told["maximum"]) == (int(bounds[1]), int(bounds[2])) == (1, LARGEST_VOLUME_GB)
 
 
 def test_machines_of_the_image_s_architecture_are_taken(project: Project) -> None:
