@@ -45,6 +45,7 @@ class Platform:
         blueprints: by id, sorted.
         groups: by id, sorted.
         retired: roots that were applied and that no file describes any more; runner/retired.py finds them.
+        agent: folder of the agent's sources, when it is not this release's: an earlier platform had an earlier one.
     """
 
     project: Path
@@ -52,6 +53,7 @@ class Platform:
     blueprints: dict[str, Blueprint]
     groups: dict[str, Group]
     retired: tuple[Retired, ...] = ()
+    agent: Path | None = None
 
     def birth_id(self, analysis: str) -> str:
         """Return the id under which an analysis was made; its bucket, its root and its state keep it for ever."""

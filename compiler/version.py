@@ -33,14 +33,8 @@ _TEMPLATES: Final = ("bootstrap.sh", "head.tf.j2", "job.tf.j2")
 """What a job's workspace and its instances' first script are made of."""
 
 
-def analysis_version(platform: Platform, analysis: str, agent: Path | None = None) -> str:
-    """Return the version of an analysis, 16 hex digits, the same on every machine.
-
-    Args:
-        platform: what the YAML files say.
-        analysis: its id.
-        agent: folder of the agent's sources, when it is not this release's.
-    """
+def analysis_version(platform: Platform, analysis: str) -> str:
+    """Return the version of an analysis, 16 hex digits, the same on every machine."""
     blueprint = platform.blueprints[analysis]
     folder = platform.project / Path(blueprint.place.file).parent
     parts: list[tuple[str, bytes]] = [
@@ -50,7 +44,7 @@ def analysis_version(platform: Platform, analysis: str, agent: Path | None = Non
             for p in recipe_files(folder, blueprint.environment)
         ),
         *((f"module/{name}", text.encode()) for name, text in read_module(platform.project, "job").items()),
-        ("agent", read_agent(agent or shipped_agent()).encode()),
+        ("agent", read_agent(platform.agent or shipped_agent()).encode()),
         ("provider", names.compact_json([REQUIRED_TERRAFORM, REQUIRED_PROVIDER]).encode()),
         ("provider lock", read_provider_lock(platform.project).encode()),
         *_workspace_parts(),

@@ -112,9 +112,15 @@ def _version_at(deployment: Deployment, project: Path, commit: str, ids: list[st
                 return name, ""
         except SourcesError:
             return name, ""
-        then = Platform(project=old, deployment=deployment, blueprints={name: make_blueprint(document)}, groups={})
         agent = old / "runner" / "iae"
-        return name, analysis_version(then, name, agent if agent.is_dir() else None)
+        then = Platform(
+            project=old,
+            deployment=deployment,
+            blueprints={name: make_blueprint(document)},
+            groups={},
+            agent=agent if agent.is_dir() else None,
+        )
+        return name, analysis_version(then, name)
 
 
 def _git(project: Path, *arguments: str) -> bytes:

@@ -189,8 +189,8 @@ class TestVersion:
         shutil.copytree(REPOSITORY / "runner/iae", tmp_path / "same", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(tmp_path / "same", tmp_path / "other")
         (tmp_path / "other/main.py").write_text("changed\n")
-        assert analysis_version(platform, "pca", tmp_path / "same") == analysis_version(platform, "pca")
-        assert analysis_version(platform, "pca", tmp_path / "other") != analysis_version(platform, "pca")
+        assert analysis_version(replace(platform, agent=tmp_path / "same"), "pca") == analysis_version(platform, "pca")
+        assert analysis_version(replace(platform, agent=tmp_path / "other"), "pca") != analysis_version(platform, "pca")
 
     def test_a_rename_is_no_new_version(self, project: Project) -> None:
         before = analysis_version(load_platform(project.folder), "tiny")

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from compiler.load import load_platform
 from compiler.platform import render_platform, roots
+from compiler.review.words import describe_blueprints
 from runner.review.planning import LANE_BYTES, OWN_BYTES, count_lanes, explain
 from runner.review.revision import Revision, affected_roots, read_revision, removed_roots
 from state.errors import TerraformError, UsageError
-from tests.compiler.projects import Project, example_project
+from tests.compiler.projects import MINIMAL, REPOSITORY, Project, example_project
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -56,6 +61,89 @@ def test_a_change_of_limits_affects_one_root(repository: Project, tmp_path: Path
 def test_a_change_of_a_module_affects_all_its_roots(repository: Project, tmp_path: Path) -> None:
     repository.write("modules/group/main.tf", "# changed\n")
     assert compare(repository, tmp_path)[0] == ["groups/lab1", "groups/lab2"]
+
+
+def test_a_provider_lock_belongs_to_a_revision(repository: Project, tmp_path: Path) -> None:
+    lock = repository.write(".terraform.lock.hcl", "# the lock\n")
+    git(repository.folder, "add", "-A")
+    git(repository.folder, "commit", "--quiet", "-m", "lock")
+    affected, _, before = compare(repository, tmp_path)
+    assert affected == []
+    assert before.platform is not None
+    assert describe_blueprints(before.platform, load_platform(repository.folder)) == {}
+    lock.write_text("# another\n")
+    assert compare(repository, tmp_path / "again")[0] == list(roots(load_platform(repository.folder)))
+
+
+def test_a_draft_that_is_published_is_new(repository: Project, tmp_path: Path) -> None:
+    repository.add_blueprint("tiny", MINIMAL.replace("public", "draft"))
+    git(repository.folder, "add", "-A")
+    git(repository.folder, "commit", "--quiet", "-m", "draft")
+    repository.add_blueprint("tiny", MINIMAL)
+    affected, _, before = compare(repository, tmp_path)
+    assert affected == ["analyses/tiny"]
+    assert not [path for path in before.files if path.startswith("analyses/tiny/")]
+    shutil.rmtree(repository.folder / "blueprints/tiny")
+    assert compare(repository, tmp_path / "again")[1] == []
+
+
+ASK = """
+import json, sys
+from pathlib import Path
+from compiler.load import load_platform
+from compiler.platform import render_platform
+from compiler.review.words import describe_blueprints
+from runner.review.revision import affected_roots, read_revision
+project = Path.cwd()
+before, platform = read_revision(project, "HEAD", Path(sys.argv[1])), load_platform(project)
+affected = affected_roots(platform, render_platform(platform), before)
+print(json.dumps([affected, describe_blueprints(before.platform, platform), before.note]))
+"""
+
+
+class TestMayflysOwnProject:
+    """A project that carries the compiler and the agent that run, as Mayfly's own repository does."""
+
+    @pytest.fixture
+    def own(self, repository: Project) -> Project:
+        for package in ("compiler", "runner", "state"):
+            shutil.copytree(
+                REPOSITORY / package, repository.folder / package, ignore=shutil.ignore_patterns("__pycache__")
+            )
+        git(repository.folder, "add", "-A")
+        git(repository.folder, "commit", "--quiet", "-m", "all of it")
+        return repository
+
+    def compare(self, own: Project, tmp_path: Path) -> tuple[list[str], dict[str, list[str]], str]:
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(own.folder), "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run(
+            [sys.executable, "-c", ASK, tmp_path / "before"],
+            cwd=own.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        affected, said, note = json.loads(done.stdout)
+        return affected, said, note
+
+    def test_nothing_changed_affects_nothing(self, own: Project, tmp_path: Path) -> None:
+        assert self.compare(own, tmp_path) == ([], {}, "")
+
+    def test_another_agent_is_another_version_of_every_analysis(self, own: Project, tmp_path: Path) -> None:
+        agent = own.folder / "runner/iae/task.py"
+        agent.write_text(agent.read_text() + "# another\n")
+        affected, said, note = self.compare(own, tmp_path)
+        assert (affected, note) == (["analyses/pca"], "")
+        assert said["pca"][0].startswith("Analysis version ")
+
+    @pytest.mark.parametrize("path", ["compiler/templates/bootstrap.sh", "compiler/data/prices.json", "state/keys.py"])
+    def test_another_compiler_affects_all(self, own: Project, tmp_path: Path, path: str) -> None:
+        file = own.folder / path
+        file.write_text(file.read_text() + "\n")
+        affected, _, note = self.compare(own, tmp_path)
+        assert affected == ["base", "analyses/pca", "groups/lab1", "groups/lab2"]
+        assert note.startswith("Mayfly's own compiler has changed since HEAD")
 
 
 def test_what_is_described_no_more_is_told(repository: Project, tmp_path: Path) -> None:
