@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,25 +12,35 @@ from pathlib import Path
 
 import click
 
-from compiler.blueprint import Blueprint
 from compiler.model import Platform
 from mayfly.cli.context import RUNTIME, Context, Home
+from mayfly.cli.demo_data import choose, pack
 from mayfly.cli.demo_show import show_left, show_outcome, tell_line
 from mayfly.cli.follow import Follower, LogLine
+from mayfly.cli.mishaps import full_disk
 from mayfly.cli.open import group_cloud
 from mayfly.cli.output import duration, note, say, shorten
 from mayfly.cli.platform import summary
 from mayfly.cli.running import Running, interruptible, running
 from mayfly.cli.submit import tell_ending, transfer, wait_for_job
-from runner.submit import submit
-from state.errors import StateError, UsageError
+from mayfly.localcloud.home import free_bytes
+from runner.cloud_values import Cloud
+from runner.parcel import Parcel
+from runner.submit import send, withdraw
+from state.errors import MayflyError, StateError, UsageError
 from state.ledger import Ledger
-from state.record import StoryLine
+from state.record import JobRecord, StoryLine
 
+Wait = Callable[[float], object]
+"""Pauses for so many seconds; may raise."""
 MOST_HOMES = 20
 """Demos that run beside each other; more would only wait for the machine."""
 EARLIER_S = 60.0
 """How long jobs of an earlier run may take to be taken down, seconds."""
+PATIENCE = 4
+"""After how many quick ends in a row of worker or watcher the demo gives up; the pauses between them make 7 seconds."""
+LEAST_DISK = 8 << 20
+"""Bytes below which the embedded cloud stores nothing any more (see mayfly/localcloud/gate.py): no job can end then."""
 
 
 @click.command()
@@ -56,101 +65,108 @@ def demo(context: Context, *, data: tuple[Path, ...], config: Path | None, analy
     if not context.is_embedded(platform):
         raise UsageError(f"{platform.deployment.place}: the demo runs on the embedded cloud; here cloud is aws.")
     blueprint, group = choose(platform, analysis, group)
-    with interruptible(), ExitStack() as stack:
+    with interruptible() as asked, ExitStack() as stack:
         own = take_home(context, stack)
+        parcel = pack(own, platform, blueprint, group=group, data=data, config=config)
         say(f"Mayfly runs {analysis} for {group}, in {shorten(own.home.folder)}.", style="bold")
         stage("the embedded cloud and the platform on it")
         it = stack.enter_context(
-            running(own, platform, apply=True, on_news=tell_news, on_root=lambda root: tell_news(summary(root)))
+            running(
+                own,
+                platform,
+                apply=True,
+                on_news=tell_news,
+                on_root=lambda root: tell_news(summary(root)),
+                wanted=[analysis],
+                patience=PATIENCE,
+            )
         )
         tell_news(f"ready after {duration(time.monotonic() - start)}, at {it.cloud.settings.endpoint}")
-        code = run_job(own, it, platform, blueprint, group=group, data=data, config=config)
+        code = run_job(own, it, platform, parcel, waiting(it, own.home.folder, asked))
         stage("stopping")
     say(f"  everything in {duration(time.monotonic() - start)}; `make clean` removes what was made")
     return code
 
 
-def run_job(
-    context: Context,
-    it: Running,
-    platform: Platform,
-    blueprint: Blueprint,
-    *,
-    group: str,
-    data: tuple[Path, ...],
-    config: Path | None,
-) -> int:
+def run_job(context: Context, it: Running, platform: Platform, parcel: Parcel, wait: Wait) -> int:
     """Submit one job, follow it to its end, and show what became of it. Return the exit code."""
-    datasets = list(data) or example_data(context, blueprint)
-    if config is None and not data:
-        config = example_config(context, blueprint)
-    stage(f"submitting {len(datasets)} dataset{'s' if len(datasets) > 1 else ''}")
-    cloud = group_cloud(platform, it.cloud, group)
-    with transfer(datasets, "uploading") as on_bytes:
-        done = submit(
-            cloud,
-            platform=platform,
-            group=group,
-            analysis=blueprint.id,
-            datasets=datasets,
-            config=config,
-            now=datetime.now(UTC),
-            on_bytes=on_bytes,
-        )
-    for key in (*done.datasets, done.config, done.submit_key):
-        tell_news(f"s3://{done.bucket}/{key}")
-    stage("the job")
-    wait = waiting(it)
-    ledger = context.ledger_made()
-    record = wait_for_job(ledger, done, blueprint.id, wait)
+    count = len(parcel.datasets)
+    stage(f"submitting {count} dataset{'s' if count > 1 else ''}")
+    cloud, ledger = group_cloud(platform, it.cloud, parcel.group), context.ledger_made()
     try:
+        with transfer(parcel, "uploading") as on_bytes:
+            done = send(cloud, parcel, on_bytes=on_bytes)
+        for key in (*done.datasets, done.config, done.submit_key):
+            tell_news(f"s3://{done.bucket}/{key}")
+        stage("the job")
+        record = wait_for_job(ledger, done, parcel.analysis, wait)
         for event in Follower(ledger=ledger, cloud=cloud, job_id=record.id, wait=wait).events():
-            tell_event(event, many=len(datasets) > 1)
+            tell_event(event, many=count > 1)
     except KeyboardInterrupt:
-        # Everything stops now; whoever runs here next takes the job down and writes its certificate.
-        ledger.request_cancel(record.id, "The demo was stopped with Ctrl-C.", datetime.now(UTC))
+        call_off(ledger, cloud, parcel)
         raise
     show_outcome(context, ledger, cloud, record.id)
-    left = show_left(it.cloud, platform.deployment.name, record.id)
+    unfinished = finish_earlier(ledger, wait)
+    left = show_left(it.cloud, platform.deployment.name)
     code = tell_ending(ledger.job(record.id))
-    finish_earlier(ledger, wait)
-    if left:
-        note(f"{left} resources of the job are left; see {context.home.logs}", style="red")
-        return code or 1
-    return code
+    return code or tell_rest(unfinished, left, context.home.logs)
 
 
-def finish_earlier(ledger: Ledger, wait: Callable[[float], object]) -> None:
-    """Give jobs of an earlier run, which was stopped in the middle, the time to be taken down."""
-    end = time.monotonic() + EARLIER_S
+def call_off(ledger: Ledger, cloud: Cloud, parcel: Parcel) -> None:
+    """Cancel the job of a demo that is stopped, also when nobody has seen its submission yet.
+
+    Everything stops now; whoever runs here next takes the job down and writes its certificate.
+    """
+    reason = "The demo was stopped with Ctrl-C."
+    try:
+        mine = [one.id for one in ledger.jobs(analysis=parcel.analysis) if one.results == parcel.results]
+        if mine:
+            ledger.request_cancel(mine[0], reason, datetime.now(UTC))
+        else:
+            withdraw(cloud, parcel, reason)
+    except MayflyError as error:
+        note(f"The job could not be cancelled, and goes on in the next demo: {error}", style="red")
+
+
+def finish_earlier(ledger: Ledger, wait: Wait, seconds: float = EARLIER_S) -> list[JobRecord]:
+    """Give jobs of an earlier run, which was stopped in the middle, the time to be taken down; return the others."""
+    end = time.monotonic() + seconds
     if ledger.running():
         tell_news("jobs of an earlier run, which was stopped, are being taken down")
-    while ledger.running() and time.monotonic() < end:
+    while (unfinished := ledger.running()) and time.monotonic() < end:
         wait(0.5)
+    return unfinished
 
 
-def waiting(it: Running) -> Callable[[float], object]:
-    """Return a pause that also keeps the platform's processes alive."""
+def tell_rest(unfinished: Sequence[JobRecord], left: int, logs: Path) -> int:
+    """Say what should not be there any more when a demo ends. Return the exit code that fits."""
+    for one in unfinished:
+        note(
+            f"Job {one.id} of an earlier run has not ended ({one.status}); the next demo goes on with it.", style="red"
+        )
+    if left:
+        note(f"{left} resources of jobs are left; see {logs}", style="red")
+    return 1 if unfinished or left else 0
+
+
+def waiting(it: Running, folder: Path, asked: threading.Event) -> Wait:
+    """Return a pause that also keeps the platform's processes alive, and raises when nothing is left to wait for.
+
+    Args:
+        it: the platform.
+        folder: its home.
+        asked: set when somebody asked for the end.
+    """
 
     def wait(seconds: float) -> None:
         it.check()
-        time.sleep(seconds)
+        if free_bytes(folder) < LEAST_DISK:
+            raise full_disk(folder)
+        # A Ctrl-C that comes while Python runs a destructor is lost there.
+        if asked.wait(seconds):
+            raise KeyboardInterrupt
 
     return wait
-
-
-def choose(platform: Platform, analysis: str, group: str | None) -> tuple[Blueprint, str]:
-    """Return the blueprint, and the group on whose behalf it runs.
-
-    Raises:
-        UsageError: there is none, or nobody may use it.
-    """
-    if analysis not in platform.blueprints:
-        raise UsageError(f"There is no analysis {analysis}. There are: {', '.join(platform.blueprints) or 'none'}.")
-    group = group or next((one for one in platform.groups if platform.may_use(one, analysis)), None)
-    if group is None:
-        raise UsageError(f"No group may use {analysis}. Put it into `analyses:` of a profile in users/.")
-    return platform.blueprints[analysis], group
 
 
 def take_home(context: Context, stack: ExitStack) -> Context:
@@ -169,39 +185,6 @@ def take_home(context: Context, stack: ExitStack) -> Context:
             continue
         return replace(context, home_option=home.folder, build_option=home.folder / "build")
     raise StateError(f"Demos run in {', '.join(map(shorten, folders))} already. Wait until one of them has ended.")
-
-
-def example_data(context: Context, blueprint: Blueprint) -> list[Path]:
-    """Make the analysis's example data with its own generator. Return the datasets.
-
-    Raises:
-        UsageError: the analysis brings no example.
-    """
-    generator = example_folder(context, blueprint) / "generate.py"
-    if not generator.is_file():
-        raise UsageError(f"{blueprint.id} brings no example data ({shorten(generator)}). Give your own with --data.")
-    folder = context.home.folder / "example" / blueprint.id
-    folder.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(
-        [sys.executable, "-I", str(generator), str(folder)], capture_output=True, text=True, check=False
-    )
-    suffixes = blueprint.inputs.suffixes
-    found = sorted(p for p in folder.iterdir() if not suffixes or p.name.casefold().endswith(suffixes))
-    if done.returncode or not found:
-        said = (done.stderr.strip() or "it made no dataset").splitlines()[-1]
-        raise UsageError(f"{shorten(generator)} failed: {said}")
-    return found
-
-
-def example_config(context: Context, blueprint: Blueprint) -> Path | None:
-    """Return the config that comes with the example data, if there is one."""
-    folder = example_folder(context, blueprint)
-    return next((p for p in (folder / "config.yaml", folder / "config.json") if p.is_file()), None)
-
-
-def example_folder(context: Context, blueprint: Blueprint) -> Path:
-    """Return the folder of an analysis's example."""
-    return context.project / "blueprints" / blueprint.id / "example"
 
 
 def tell_event(event: StoryLine | LogLine, *, many: bool) -> None:

@@ -50,12 +50,12 @@ def show_outcome(context: Context, ledger: Ledger, cloud: Cloud, job: str) -> No
         tell_line("", line)
 
 
-def show_left(cloud: Cloud, deployment: str, job: str) -> int:
-    """Ask the cloud, not Terraform, what is left of a job; show it, and return how many resources that are."""
-    left = cloud.leftovers(deployment=deployment, job=job)
+def show_left(cloud: Cloud, deployment: str) -> int:
+    """Ask the cloud, not Terraform, what is left of any job; show it, and return how many resources that are."""
+    left = cloud.leftovers(deployment=deployment)
     say("")
     for one in left:
-        tell_line("left", f"{one.kind} {one.id}")
+        tell_line("left", f"{one.kind} {one.id} of {one.job}")
     say(f"job resources left: {len(left)}", style="bold red" if left else "bold green")
     return len(left)
 

@@ -143,8 +143,8 @@ def program(context: Context, command: str) -> Program:
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """Let a first Ctrl-C or SIGTERM end the block; further ones do not disturb the stopping.
+def interruptible() -> Iterator[threading.Event]:
+    """Let a first Ctrl-C or SIGTERM end the block, and set the event; further ones do not disturb the stopping.
 
     Stopping is bounded in time, and a kill leaves nothing behind, so there is no need for a way out of it.
     """
@@ -159,7 +159,7 @@ def interruptible() -> Iterator[None]:
         raise KeyboardInterrupt
 
     with handled(ask):
-        yield
+        yield asked
 
 
 @contextmanager

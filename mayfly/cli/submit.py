@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +18,8 @@ from mayfly.cli.jobs import tell_event
 from mayfly.cli.open import group_cloud
 from mayfly.cli.output import console, note, say, show_json
 from mayfly.cli.platform import as_json
-from runner.submit import Submitted, measure
-from runner.submit import submit as upload
+from runner.parcel import Parcel, prepare
+from runner.submit import Submitted, send
 from state.errors import JobError, StateError, SubmissionError
 from state.job import JobStatus
 from state.keys import job_id
@@ -62,20 +62,19 @@ def submit(
                mayfly submit pca a.npy b.npy --group lab1 --config my.yaml -f
     """  # noqa: D301
     platform = context.platform()
+    parcel = prepare(
+        platform=platform,
+        group=group,
+        analysis=analysis,
+        datasets=datasets,
+        config=config,
+        now=datetime.now(UTC),
+        instance_type=instance_type,
+        name=name,
+    )
     cloud = group_cloud(platform, context.cloud(platform), group)
-    with transfer(datasets, "uploading") as on_bytes:
-        done = upload(
-            cloud,
-            platform=platform,
-            group=group,
-            analysis=analysis,
-            datasets=datasets,
-            config=config,
-            now=datetime.now(UTC),
-            instance_type=instance_type,
-            name=name,
-            on_bytes=on_bytes,
-        )
+    with transfer(parcel, "uploading") as on_bytes:
+        done = send(cloud, parcel, on_bytes=on_bytes)
     job = id_of(done, analysis)
     if as_json:
         show_json({"job": job, "submission": done})
@@ -129,7 +128,7 @@ def tell_ending(record: JobRecord) -> int:
 
 
 @contextmanager
-def transfer(files: Sequence[Path], title: str) -> Iterator[Callable[[int], None]]:
+def transfer(parcel: Parcel, title: str) -> Iterator[Callable[[int], None]]:
     """Show a progress bar for uploads on a terminal, nothing elsewhere."""
     out = console(sys.stderr)
     if not out.is_terminal:
@@ -137,5 +136,5 @@ def transfer(files: Sequence[Path], title: str) -> Iterator[Callable[[int], None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=out, transient=True) as progress:
-        task = progress.add_task(title, total=measure(files))
+        task = progress.add_task(title, total=parcel.size)
         yield lambda count: progress.advance(task, count)

@@ -161,9 +161,11 @@ def test_the_demo_shows_results_plot_cost_and_certificate(
 
 
 def test_what_is_left_is_counted_and_named(cloud: FakeCloud, capsys: pytest.CaptureFixture[str]) -> None:
-    assert show_left(cloud, "demo", "pca-1") == 0
-    group = cloud.leave(LeftoverKind.SECURITY_GROUP, deployment="demo", job="pca-1")
-    assert show_left(cloud, "demo", "pca-1") == 1
+    assert show_left(cloud, "demo") == 0
+    mine = cloud.leave(LeftoverKind.SECURITY_GROUP, deployment="demo", job="pca-1")
+    earlier = cloud.leave(LeftoverKind.VOLUME, deployment="demo", job="pca-0")
+    assert show_left(cloud, "demo") == 2
     printed = capsys.readouterr().out
     assert "job resources left: 0" in printed
-    assert f"security-group {group}" in printed
+    assert f"security-group {mine} of pca-1" in printed
+    assert f"volume {earlier} of pca-0" in printed
