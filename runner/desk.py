@@ -20,9 +20,10 @@ from runner.cancelling import parse_cancel
 from runner.cloud_values import Cloud
 from runner.intake import SIZE_LIMIT, parse_submission, results_of_unread, unknown_fields
 from runner.lookups import Lookups
+from state.certificate import end_text
 from state.errors import CloudError, SubmissionError
 from state.inbox import Inbox
-from state.job import JobStatus
+from state.job import Ending, JobStatus
 from state.keys import ResultKeys, job_id, parse_cancel_key, parse_submit_key
 from state.ledger import Ledger
 from state.reservation import Reservation
@@ -36,7 +37,10 @@ log = logging.getLogger(__name__)
 
 
 class Certifier(Protocol):
-    """Tells a refused job's story to its user."""
+    """Tells a job's story to its user."""
+
+    def write(self, job_id: str) -> None:
+        """Write the certificate as it stands."""
 
     def close(self, job_id: str) -> JobStatus:
         """Write the certificate and the end marker."""
@@ -169,12 +173,25 @@ class Desk:
         wanted = [found.reservation for found in findings if found.reservation is not None]
         if not wanted:
             return
+        mended = [one.job for one in wanted if self._forget_refusal(one.job.results)]
         outcomes = self.ledger.admit_all(wanted, self.clock())
         for found, one, outcome in zip(findings, wanted, outcomes, strict=True):
             if isinstance(outcome, SubmissionError):
                 self.refuse(found.source, platform, outcome.reason, body=found.body, submission=found.submission)
             else:
                 log.info("%s %s: %d task(s)", "admitted" if outcome else "known", one.job.id, len(one.job.tasks))
+                if one.job in mended:
+                    self.certifier.write(one.job.id)
+
+    def _forget_refusal(self, results: ResultKeys) -> bool:
+        """Take away the end marker of a submission that was refused and is now made again in the same folder.
+
+        Before it is admitted: from then on the marker is the job's own.
+        """
+        if not self.ledger.was_refused(results):
+            return False
+        self.cloud.delete(results.bucket, results.end)
+        return True
 
     def _cancel(self, found: Finding, blueprint: Blueprint) -> None:
         """Stop the job that a cancel file names; a group can only mean its own."""
@@ -223,6 +240,8 @@ class Desk:
             self.inbox.close(source, self.clock(), reason)
             return
         identity = job_id(analysis=blueprint.id, bucket=source.bucket, key=source.key, version=source.version)
+        if submission is not None and submission.bypass:
+            self._tell_outside(submission, platform, identity, reason)
         self.ledger.reject(
             identity,
             source=source,
@@ -235,6 +254,21 @@ class Desk:
         log.info("refused %s: %s", identity, reason)
         self.certifier.close(identity)
 
+    def _tell_outside(self, submission: Submission, platform: Platform, identity: str, reason: str) -> None:
+        """Put the end marker where a client with storage of its own waits for it, if that is its group's storage.
+
+        Before the refusal is kept, so that a crash in between does it again rather than never.
+        """
+        keys, profile = submission.results, platform.groups.get(submission.group)
+        listed = profile is not None and keys.bucket in profile.storage.outside_buckets
+        if not listed or self.ledger.has_results(keys, other_than=identity):
+            return
+        try:
+            text = end_text(Ending(status=JobStatus.REJECTED, reason=reason))
+            self.cloud.write(keys.bucket, keys.end, text.encode())
+        except CloudError as error:  # a bucket that we do not rule over; the analysis's own is told in any case
+            log.warning("the refusal of %s could not be told in s3://%s: %s", identity, keys.bucket, error)
+
     def certify_refusals(self) -> None:
         """Write the certificates that a crash, or an S3 that did not answer, kept from being written."""
         for record in self.ledger.uncertified():
@@ -245,7 +279,7 @@ class Desk:
     ) -> ResultKeys:
         """Return where a refusal is told: in the job's own folder, unless that is another job's.
 
-        A refused job writes nothing outside the analysis's bucket: its storage bypass was not accepted either.
+        The certificate of a refused job stays in the analysis's bucket: its storage bypass was not accepted either.
         """
         own = submission is not None and not submission.bypass
         keys = submission.results if submission and own else results_of_unread(body, source, identity)

@@ -98,10 +98,8 @@ class Observer:
         status_file, report_file = files.get(status_key), files.get(report_key)
         status = self._fetch(status_key, status_file.etag, STATUS_LIMIT) if status_file else {}
         report = self._fetch(report_key, report_file.etag, REPORT_LIMIT) if report_file else None
-        run = attempt.run if attempt else 0
-        # What an earlier machine of this task wrote, before it was taken back, says nothing about the present one.
-        heard = status_file is not None and status.get("run", run) == run
-        reported = report is not None and report.get("run", run) == run
+        heard = status_file is not None and self._is_ours(status, attempt)
+        reported = report is not None and self._is_ours(report, attempt)
         return Signs(
             task=task,
             instance=instance,
@@ -111,6 +109,15 @@ class Observer:
             reported=report_file.modified if report_file and reported else None,
             attempt=attempt,
         )
+
+    def _is_ours(self, said: Mapping[str, Any], attempt: Attempt | None) -> bool:
+        """Whether a file is of this job's present machine.
+
+        What an earlier machine of the task wrote, before it was taken back, says nothing about the present one, and
+        what another job left in the same folder says nothing at all.
+        """
+        run = attempt.run if attempt else 0
+        return bool(said.get("run", run) == run and said.get("job", self._job.id) == self._job.id)
 
     def _fetch(self, key: str, etag: str, limit: int) -> dict[str, Any]:
         known = self._read.get(key)

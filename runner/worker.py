@@ -90,6 +90,8 @@ class Worker:
                 raise
             # Nothing is spent yet, and what cannot be written to now would take no results later.
             return Ending(status=JobStatus.FAILED, reason=f"The results could not be written: {error}")
+        if shop.cloud.head(job.results.bucket, job.results.end) is not None:
+            shop.cloud.delete(job.results.bucket, job.results.end)  # of whatever had this folder before
         agent, now = self._furnisher.agent(), shop.clock()
         deadline = shop.ledger.set_deadline(job_id, now + PROVISIONING + timedelta(seconds=job.duration_s) + WRAP_UP)
         root = shop.jobs / job_id

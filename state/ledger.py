@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from state.budget import ZERO, Budgets, lock_account
 from state.database import connect, migrate
 from state.errors import StateError, SubmissionError
+from state.folders import Folders
 from state.inbox import close, close_all
 from state.job import FINAL, Ending, Job, JobStatus, check_transition
 from state.keys import ResultKeys
@@ -24,14 +25,14 @@ from state.record import JobRecord, StoryLine, read_record
 from state.reservation import Batch, Reservation
 from state.stops import Stops, lock_job
 from state.submission import ObjectVersion
-from state.tables import EVENT, JOB, STORY, USAGE, insert_into
+from state.tables import JOB, STORY, USAGE, insert_into
 from state.usage import Usage
 
 Enqueue = Callable[[sa.Connection, str, str], None]
 """Takes a job's id and its group inside a transaction."""
 
 
-class Ledger(Stops, Budgets):
+class Ledger(Stops, Budgets, Folders):
     """The durable record, on SQLite or PostgreSQL."""
 
     def __init__(self, engine: sa.Engine) -> None:
@@ -186,20 +187,6 @@ class Ledger(Stops, Budgets):
         query = sa.select(STORY).where(STORY.c.job == job_id, STORY.c.number > after).order_by(STORY.c.number)
         with self.engine.connect() as connection:
             return [StoryLine(number=r.number, at=r.at, kind=r.kind, text=r.text) for r in connection.execute(query)]
-
-    def has_results(self, results: ResultKeys, *, other_than: str) -> bool:
-        """Return whether a job other than this one writes to a result folder."""
-        query = sa.select(JOB.c.id).where(
-            JOB.c.result_bucket == results.bucket, JOB.c.result_root == results.root, JOB.c.id != other_than
-        )
-        with self.engine.connect() as connection:
-            return connection.execute(query).first() is not None
-
-    def home_of(self, job_id: str) -> str | None:
-        """Return the bucket that a job was submitted to: its analysis's own. None when its event is not known."""
-        query = sa.select(EVENT.c.bucket).where(EVENT.c.result == job_id).limit(1)
-        with self.engine.connect() as connection:
-            return connection.execute(query).scalar()
 
     # The life of a job ------------------------------------------------------------------------------------------
 
