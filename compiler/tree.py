@@ -7,18 +7,17 @@ else. Files that are not in the manifest are never touched, whatever their name.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from state.errors import StateError
+from state.files import hold
 
 MANIFEST: Final = ".mayfly-manifest.json"
 JOURNAL: Final = ".mayfly-journal.json"
@@ -72,7 +71,7 @@ def write_tree(folder: Path, files: Mapping[str, str]) -> Changes:
         StateError: a file that we did not make is in the way, or a path leads out of the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
+    with hold(folder / LOCK):
         _finish(folder)
         changes = compare_tree(folder, files)
         wanted = {path: _digest(text.encode()) for path, text in sorted(files.items())}
@@ -162,18 +161,13 @@ def _digest_of(path: Path) -> str:
 
 
 def _commit(path: Path, text: str) -> None:
-    """Write the journal whole or not at all, and see it on the disk before it counts."""
+    """Write the journal whole or not at all, and see it on the disk before it counts.
+
+    Unlike `write_whole`'s, its draft has a name of its own: the next run takes over what a crash leaves in a tree.
+    """
     part = path.with_name(f"{path.name}.part")
     with part.open("w", encoding="utf-8", newline="\n") as stream:
         stream.write(text)
         stream.flush()
         os.fsync(stream.fileno())
     part.replace(path)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Let one process at a time write; the lock ends with its process."""
-    with (folder / LOCK).open("w", encoding="utf-8") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield

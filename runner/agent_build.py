@@ -13,9 +13,7 @@ import importlib.util
 import io
 import json
 import marshal
-import os
 import sys
-import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from typing import Any
 import runner.iae
 import state
 from state.errors import EnvironmentMissingError
+from state.files import write_whole
 
 DISTRIBUTIONS = ("botocore", "jmespath", "python-dateutil", "s3transfer", "six", "urllib3")
 OPERATIONS = frozenset(
@@ -74,7 +73,7 @@ def build_agent(cache: Path) -> AgentArchive:
     try:
         if not path.exists():
             cache.mkdir(parents=True, exist_ok=True)
-            _write(path, pack(sources))
+            write_whole(path, pack(sources), mode=0o444)
         content = path.read_bytes()
     except OSError as error:
         msg = f"the agent cannot be built in {cache}: {error.strerror or error}. Check the folder and the disk space."
@@ -218,16 +217,3 @@ def _without_documentation(value: object) -> Any:  # noqa: ANN401 - it returns w
     if isinstance(value, list):
         return [_without_documentation(inner) for inner in value]
     return value
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: another process may build the same agent now."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".agent-")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        Path(name).chmod(0o444)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -8,14 +8,13 @@ those bytes alone, so that the same recipe has the same id on any machine; what 
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import platform
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from pathlib import Path
 from compiler.recipe import IMAGE_ROOT, LOCK_FILE
 from runner.image_install import OnProgress, install
 from state.errors import EnvironmentMissingError, Place, SourceError, StateError
+from state.files import hold, write_whole
 
 _MANIFEST = "manifest.json"
 _FORMAT = b"mayfly image 1\n"
@@ -81,7 +81,7 @@ def build(recipe: Path, store: Path, on_progress: OnProgress = lambda _: None) -
     digest = recipe_digest(recipe)
     with _disk_errors(store):
         store.mkdir(parents=True, exist_ok=True)
-        with _only_builder(store / f"{digest}.lock", on_progress):
+        with hold(store / f"{digest}.lock", lambda _: on_progress("another process builds this image: waiting for it")):
             found = find(store, digest)
             if found is not None:
                 return found
@@ -180,7 +180,8 @@ def _build(recipe: Path, store: Path, digest: str, on_progress: OnProgress) -> I
             "tree": tree,
         }
         workshop.chmod(0o755)
-        _write_durably(workshop / _MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+        write_whole(workshop / _MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+        (workshop / _MANIFEST).chmod(0o444)
         workshop.chmod(0o555)
         workshop.rename(store / digest)
     except BaseException:
@@ -254,25 +255,6 @@ def _make_read_only(folder: Path) -> None:
             if not path.is_symlink():
                 path.chmod(0o555 if path.stat().st_mode & stat.S_IXUSR else 0o444)
         Path(base).chmod(0o555)
-
-
-def _write_durably(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    path.chmod(0o444)
-
-
-@contextmanager
-def _only_builder(path: Path, on_progress: Callable[[str], None]) -> Iterator[None]:
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            on_progress("another process is building this image: waiting for it")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
 import os
 import shlex
@@ -16,6 +15,7 @@ from pathlib import Path
 from runner import launcher
 from runner.mirror import replace_text
 from state.errors import EnvironmentMissingError
+from state.files import hold
 
 LOCK = Path(__file__).parents[1] / "locks" / "terraform.txt"
 WAY_OUT = (
@@ -36,8 +36,7 @@ def install_library(cache: Path, env: Mapping[str, str], *, lock: Path = LOCK) -
     folder = cache / "lib"
     try:
         binary.parent.mkdir(parents=True, exist_ok=True)
-        with (cache / "library.lock").open("a") as held:
-            fcntl.flock(held, fcntl.LOCK_EX)
+        with hold(cache / "library.lock"):
             if not _library(folder).is_file() or (folder / LOCK.name).read_text("utf-8") != lock.read_text("utf-8"):
                 _install(folder, lock, env)
         words = [sys.executable, "-I", "-S", launcher.__file__, str(_library(folder))]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from compiler.hcl import PROVIDER_BEFORE, PROVIDER_FROM
 from state.errors import EnvironmentMissingError
+from state.files import write_whole
 
 REGISTRIES = {"terraform": "registry.terraform.io", "opentofu": "registry.opentofu.org"}
 """Where each product looks for `hashicorp/aws`; the provider itself is the same."""
@@ -152,9 +153,7 @@ def replace_text(path: Path, text: str) -> None:
     """Write a file in one step, unless it says that already: other processes may be reading it."""
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         return
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    new.write_text(text, encoding="utf-8")
-    new.replace(path)
+    write_whole(path, text)
 
 
 def replace_link(link: Path, target: Path) -> None:

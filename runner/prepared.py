@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import errno
-import fcntl
 import os
 import shutil
 import tempfile
@@ -18,6 +17,7 @@ from compiler.hcl import PROVIDER_BEFORE, PROVIDER_FROM, REQUIRED_PROVIDER
 from runner.mirror import REGISTRIES, mirror_config, replace_link, replace_text
 from runner.toolchain import Toolchain
 from state.errors import EnvironmentMissingError, TerraformError
+from state.files import hold
 
 LOCK_NAME, CONFIG_NAME = ".terraform.lock.hcl", "terraform.tfrc"
 REACH_S = 5.0
@@ -86,8 +86,7 @@ def prepare_provider(toolchain: Toolchain, init: Callable[[Path], None]) -> Prep
         return prepared
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with (folder.parent / "lock").open("a") as held:
-            fcntl.flock(held, fcntl.LOCK_EX)
+        with hold(folder.parent / "lock"):
             prepared = _read(folder)
             if prepared is None:
                 _make(folder, toolchain, init)

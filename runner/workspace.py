@@ -11,6 +11,7 @@ from pathlib import Path
 from compiler.names import tidy_json
 from runner.cloud_values import Cloud
 from state.errors import StateError
+from state.files import write_whole
 from state.keys import ResultKeys
 
 VALUES = "job.auto.tfvars.json"
@@ -67,9 +68,7 @@ def change_tasks(root: Path, tasks: Mapping[str, object]) -> None:
     path = root / VALUES
     values = json.loads(path.read_text(encoding="utf-8"))
     values["tasks"] |= tasks
-    draft = path.with_suffix(".draft")
-    draft.write_text(tidy_json(values), encoding="utf-8")
-    draft.replace(path)
+    write_whole(path, tidy_json(values))
 
 
 def file_hashes(root: Path) -> dict[str, str]:

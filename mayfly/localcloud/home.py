@@ -5,7 +5,6 @@ Everything in it is private to the person who runs it (files 0600, folders 0700)
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from state.errors import EnvironmentMissingError, StateError
+from state.files import DRAFT, hold, write_whole
 
 LOOPBACK = "127.0.0.1"
 _UNIX_PATH = 100
@@ -80,7 +80,7 @@ class Home:
         return self.root / "cloud.log"
 
     def prepare(self) -> None:
-        """Make the folders; remove the disks of instances that died with an earlier cloud.
+        """Make the folders; remove what an earlier cloud left that was killed: disks of instances, half written files.
 
         Raises:
             EnvironmentMissingError: the folder cannot be written to.
@@ -90,6 +90,9 @@ class Home:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for old in self.instances.iterdir():
                 shutil.rmtree(old, ignore_errors=True)
+            for folder in (self.root, self.state, self.consoles):
+                for draft in folder.glob(f"*{DRAFT}"):
+                    draft.unlink()
         except OSError as error:
             raise EnvironmentMissingError(
                 f"The folder of the embedded cloud, {self.root}, cannot be written to ({error.strerror}). "
@@ -100,25 +103,17 @@ class Home:
     def locked(self) -> Iterator[None]:
         """Hold the folder: two clouds on one folder would overwrite each other's state.
 
-        The lock is the kernel's and dies with its process, however that ends.
-
         Raises:
             StateError: another process holds it.
         """
-        path = self.root / "lock"
-        with path.open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                holder = file.read().strip()
-                raise StateError(
-                    f"An embedded cloud already runs in {self.root}{f' (process {holder})' if holder else ''}. "
-                    "Stop it first, or name another folder with --home."
-                ) from None
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+
+        def refuse(holder: str) -> None:
+            raise StateError(
+                f"An embedded cloud already runs in {self.root} (process {holder}). "
+                "Stop it first, or name another folder with --home."
+            )
+
+        with hold(self.root / "lock", refuse):
             yield
 
 
@@ -132,27 +127,19 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file whole or not at all, readable by its owner only."""
-    write_file(path, json.dumps(content, indent=1, sort_keys=True).encode())
+    """Write a JSON file, as `write_file` does."""
+    write_file(path, json.dumps(content, indent=1, sort_keys=True))
 
 
-def write_file(path: Path, content: bytes | mmap) -> None:
+def write_file(path: Path, content: str | bytes | mmap) -> None:
     """Write a file whole or not at all, readable by its owner only, and see it onto the disk.
+
+    The emulator leaves out drafts (`DRAFT`) when it reads its folders.
 
     Raises:
         OSError: the disk is full or the folder is gone; the old content stands.
     """
-    draft = path.with_name(f"{path.name}.tmp")  # the emulator leaves out files of that name when it reads its folders
-    try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fdatasync(file.fileno())
-        draft.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            draft.unlink()
-        raise
+    write_whole(path, content, mode=0o600)
 
 
 def bind_port(asked: int, remembered: int) -> socket.socket:
@@ -171,7 +158,7 @@ def bind_port(asked: int, remembered: int) -> socket.socket:
         except OSError as error:
             raise EnvironmentMissingError(
                 f"Port {asked} on {LOOPBACK} cannot be used ({error.strerror}). "
-                "Stop what uses it, or leave out --port to get a free one."
+                "Stop what uses it, or ask for no certain port and get a free one."
             ) from error
     with suppress(OSError):
         return _listen(remembered)

@@ -43,7 +43,7 @@ def _mend_writing() -> None:
     def write(path: str, data: bytes | mmap.mmap | str, *, text: bool = False) -> None:
         del text
         try:
-            write_file(Path(path), data.encode() if isinstance(data, str) else data)
+            write_file(Path(path), data)
         except OSError as error:
             if (errors := write_errors.get()) is not None:
                 errors.append(error)

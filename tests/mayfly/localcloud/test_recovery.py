@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
+from mayfly.localcloud.home import Home
 from mayfly.localcloud.recovery import mend_objects
 from tests.mayfly.localcloud.rig import started, until
 
@@ -63,6 +64,16 @@ def test_half_written_files_go(tmp_path: Path) -> None:
     put(tmp_path / "123456789012/lab-pca/a.tmp", b"ha")
     mend_objects(tmp_path)
     assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_what_a_killed_cloud_left_half_written_goes_at_the_next_start(tmp_path: Path) -> None:
+    home = Home(root=tmp_path)
+    home.prepare()
+    for folder in (home.root, home.state, home.consoles):
+        (folder / ".0123.tmp").write_bytes(b"ha")
+        (folder / "kept.json").write_bytes(b"{}")
+    home.prepare()
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"kept.json"}
 
 
 def test_nothing_yet_is_nothing_to_mend(tmp_path: Path) -> None:
