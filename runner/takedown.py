@@ -6,11 +6,13 @@ Nothing here waits for a bucket: one that refuses must not keep machines alive.
 from __future__ import annotations
 
 import logging
+from functools import partial
 
+from runner.attend import Attendant
 from runner.billing import Biller
 from runner.furnish import find_lock, others_at_work
 from runner.reaper import sweep
-from runner.shop import Shop
+from runner.shop import LOCK_LEASE, Shop
 from state.backend import S3Backend
 from state.errors import CloudError, TerraformError
 from state.job import Ending, Job, JobStatus
@@ -19,6 +21,7 @@ FAREWELL_S = 5
 """How long machines that reported may take to shut down before Terraform is told to terminate them, seconds."""
 SWEEP_TRIES, ABANDONED_TRIES = 120, 3
 """Looks, a second apart, until what is left of a job must be gone, or, when somebody gave up on it, may stay."""
+BEAT_S = LOCK_LEASE.total_seconds() / 6
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +48,14 @@ class Takedown:
         self._sweep(job.id)
         self._biller.note(job)
         self._biller.forget(job.id)
+        shop.leases.release_all(f"terraform/{job.id}/")
 
     def _destroy_by_terraform(self, job: Job) -> None:
         shop, root = self._shop, self._shop.jobs / job.id
         try:
-            done = shop.terraform.destroy(root, parallelism=max(10, len(job.tasks)), log=root / "terraform.log")
+            # A destroy may take minutes: who finds its lock must see that its holder lives.
+            with Attendant(partial(self._beat, job), every_s=BEAT_S):
+                done = shop.terraform.destroy(root, parallelism=max(10, len(job.tasks)), log=root / "terraform.log")
             shop.chronicle.note(job.id, "destroy", {"destroy": done.destroy, "seconds": round(done.seconds, 1)})
         except TerraformError as error:
             lock = find_lock(error)
@@ -60,6 +66,10 @@ class Takedown:
             shop.ledger.tell(job.id, f"Terraform could not destroy everything: {error}", shop.clock())
             if lock:
                 shop.terraform.unlock(root, lock)
+
+    def _beat(self, job: Job) -> bool:
+        self._shop.leases.beat(f"terraform/{job.id}/{self._shop.name}", self._shop.clock())
+        return False
 
     def _sweep(self, job_id: str) -> None:
         """Remove by tag what is left; what somebody has given up on is left, and that is said."""

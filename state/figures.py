@@ -13,6 +13,8 @@ from state.budget import running_costs
 from state.job import FINAL, JobStatus
 from state.tables import DELIVERY, EVENT, JOB, LEASE, LETTER
 
+NOT_A_WORKER = (":", "/")
+"""In the names of what workers lend each other, such as `recover:NAME` and `terraform/JOB/NAME`, not in their own."""
 WORKER_MEMORY = timedelta(hours=1)
 """How long a worker that is silent is still reported: long enough for an alert, not for every restart of a year."""
 
@@ -76,6 +78,9 @@ def read_figures(engine: sa.Engine, now: datetime) -> Figures:
             late_messages=count(DELIVERY, DELIVERY.c.due <= now),
             running_cost=sum(running_costs(connection, now).values(), Decimal(0)),
             promised=connection.execute(promised).scalar() or Decimal(0),
-            # A colon is in the names of what workers lend each other, such as `recover:NAME`, and not in their own.
-            workers={row.holder: max(0.0, (now - row.beat).total_seconds()) for row in beats if ":" not in row.holder},
+            workers={
+                row.holder: max(0.0, (now - row.beat).total_seconds())
+                for row in beats
+                if not any(mark in row.holder for mark in NOT_A_WORKER)
+            },
         )

@@ -40,6 +40,11 @@ class Leases:
         with self.engine.connect() as connection:
             return set(connection.execute(sa.select(LEASE.c.holder).where(LEASE.c.beat > since)).scalars())
 
+    def release_all(self, prefix: str) -> None:
+        """Remove every lease whose name begins so: what they were for is over."""
+        with self.engine.begin() as connection:
+            connection.execute(LEASE.delete().where(LEASE.c.holder.startswith(prefix, autoescape=True)))
+
     def release(self, holder: str) -> None:
         """Give a lease back, at a clean end."""
         with self.engine.begin() as connection:

@@ -84,6 +84,7 @@ def test_what_should_wake_somebody_is_there(ledger: Ledger) -> None:
     leases = Leases(ledger.engine)
     leases.beat("worker-1", LATER - timedelta(seconds=90))
     leases.beat("recover:worker-0", LATER)
+    leases.beat(f"terraform/{job}/worker-0", LATER)
     leases.beat("worker-of-last-week", NOW - timedelta(days=7))
     left = [Leftover(kind=LeftoverKind.VOLUME, id="vol-1", job="x")]
     found = scrape(ledger, left)

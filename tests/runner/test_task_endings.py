@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import threading
 import zlib
 from dataclasses import replace
 from datetime import timedelta
@@ -273,3 +274,26 @@ def test_a_lock_is_broken_only_when_the_lease_of_its_holder_is_dead(tmp_path: Pa
     assert "waiting for the Terraform of other-worker" in story
     assert "broke the lock" in story
     assert stage.chronicle.current(stage.job.id)[0].outcome is Tried.STARTED
+
+
+def test_a_destroy_says_that_it_lives_for_as_long_as_it_holds_the_lock(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, a_job())
+    stage.on_machine = lambda number, _: stage.report(number)
+    leases, lived = Leases(stage.ledger.engine), threading.Event()
+    mine, destroy = f"terraform/{stage.job.id}/{stage.worker.shop.name}", stage.terraform.on_destroy
+
+    def slow(root: Path) -> None:
+        pause = threading.Event()
+        for _ in range(200):
+            if mine in leases.holders(stage.now - timedelta(seconds=1)):  # what the apply said is older
+                lived.set()
+                break
+            pause.wait(0.01)
+        if destroy:
+            destroy(root)
+
+    stage.terraform.on_destroy = slow
+    leases.beat("another-worker", NOW)
+    assert stage.run() is JobStatus.DONE
+    assert lived.is_set()
+    assert leases.holders(NOW - timedelta(days=1)) == {"another-worker"}  # and nothing of it stays
