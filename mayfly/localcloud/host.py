@@ -26,11 +26,12 @@ import psutil
 from mayfly.localcloud import emulator
 from mayfly.localcloud.console import Console
 from mayfly.localcloud.guest.init import HALTED
-from mayfly.localcloud.home import Home, read_json
+from mayfly.localcloud.home import Home
 from mayfly.localcloud.limits import ControlGroups, limits_of, machine, remove_groups
 from mayfly.localcloud.machines import Machine, Machines
 from mayfly.localcloud.metadata import MetadataService
 from mayfly.localcloud.world import GUEST, UNSAFE, WAY_OUT, Guest, Kind, base_python, command, environment, furnish
+from runner.bundled import is_bundled
 
 log = logging.getLogger("mayfly.localcloud")
 LEAST_LIFE = 15.0
@@ -167,7 +168,7 @@ class InstanceHost:
         image = self._images / found.iae if found.iae else None
         if image is not None and not (image / "manifest.json").is_file():
             return f"Server.InternalError: the environment {found.iae} of image {found.image} is not in {self._images}"
-        kind = self._kind_for(image)
+        kind = self._kind_for(found.iae)
         if kind is None:
             return f"Server.InternalError: no sandbox works on this machine. {WAY_OUT}"
         guest = Guest(
@@ -224,11 +225,11 @@ class InstanceHost:
             return ""
         return f"Server.InternalError: the instance ended with status {status}; its console may say why"
 
-    def _kind_for(self, image: Path | None) -> Kind | None:
-        if self.kind is not Kind.NONE:
+    def _kind_for(self, iae: str) -> Kind | None:
+        """Return how an instance of an environment is kept apart; None when it may not run."""
+        if self.kind is not Kind.NONE or is_bundled(iae) or os.environ.get(UNSAFE) == "1":
             return self.kind
-        bundled = image is not None and read_json(image / "manifest.json").get("bundled") is True
-        return Kind.NONE if bundled or os.environ.get(UNSAFE) == "1" else None
+        return None
 
     async def _report(self, found: Machine, problem: str) -> None:
         """Tell the control plane that an instance ended by itself."""

@@ -9,6 +9,7 @@ import pytest
 
 from mayfly.localcloud import find_sandbox
 from mayfly.localcloud.world import Kind, interpreter_folders
+from runner.bundled import BUNDLED
 from tests.mayfly.localcloud.rig import describe, launch, make_image, printed, started, until
 
 
@@ -68,14 +69,20 @@ def test_an_interpreter_in_usr_needs_no_mount() -> None:
 
 
 @pytest.mark.cloud
-def test_without_a_sandbox_nothing_runs_unless_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", linked(tmp_path / "bin", "bash", "sh", "env", "true"))
+def test_without_a_sandbox_only_what_comes_with_mayfly_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", linked(tmp_path / "bin", "bash", "sh", "env", "true", "basename", "sleep"))
+    for digest in (BUNDLED["pca"], "f" * 64):
+        (tmp_path / "images" / digest).mkdir(parents=True)
+        (tmp_path / "images" / digest / "manifest.json").write_text("{}")
     with started(tmp_path) as (cloud, clients):
         assert cloud.sandbox == "none"
         assert set(cloud.sandbox_problems) == {"bubblewrap", "unshare"}
-        instance = launch(clients, make_image(clients, "plain"), "echo never")
-        until(lambda: describe(clients, instance)["State"]["Name"] == "terminated")
-        assert "no sandbox works" in describe(clients, instance)["StateReason"]["Message"]
+        for image in (make_image(clients, "plain"), make_image(clients, "own", "f" * 64)):
+            instance = launch(clients, image, "echo never")
+            until(lambda instance=instance: describe(clients, instance)["State"]["Name"] == "terminated")
+            assert "no sandbox works" in describe(clients, instance)["StateReason"]["Message"]
+        instance = launch(clients, make_image(clients, "pca", BUNDLED["pca"]), "echo up; sleep 98763")
+        printed(clients, instance, "up")
 
 
 @pytest.mark.cloud
