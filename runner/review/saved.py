@@ -124,11 +124,12 @@ def load_plans(folder: Path, deployment: str, approved: str = "") -> SavedPlans:
 
 
 def fingerprint(folder: Path, settings: Mapping[str, str]) -> str:
-    """Identify a generated root: its files, without what Terraform keeps beside them, and where its state is."""
+    """Identify a generated root: its files, without what Terraform and Atlantis keep there, and where its state is."""
     digest = hashlib.sha256(repr(sorted(settings.items())).encode())
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
-        if path.is_file() and not any(part.startswith(".") for part in relative.parts):
+        beside = path.suffix == ".tfplan" or any(part.startswith(".") for part in relative.parts)
+        if path.is_file() and not beside:
             digest.update(f"{relative}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 

@@ -214,3 +214,14 @@ class TestDestroy:
         assert site.terraform.applied == ["pca:all", "-pca"]
         assert "force_destroy = true" in site.terraform.overrides["pca"]
         assert list((site.build / "analyses/pca/module").iterdir()) == []
+
+
+def test_what_others_keep_beside_the_code_is_no_code(tmp_path: Path) -> None:
+    (tmp_path / "main.tf").write_text("a")
+    before = fingerprint(tmp_path, {})
+    (tmp_path / ".terraform").mkdir()
+    (tmp_path / ".terraform/providers.json").write_text("{}")
+    (tmp_path / "analyses::pca-default.tfplan").write_text("the plan that Atlantis keeps")
+    assert fingerprint(tmp_path, {}) == before
+    (tmp_path / "more.tf").write_text("b")
+    assert fingerprint(tmp_path, {}) != before
