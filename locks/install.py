@@ -31,6 +31,8 @@ LOCKS = ("runtime", "dev")
 MINUTES_15 = 900
 NOT_HERE = 9
 """The exit code for "this machine lacks something", as in state/errors.py."""
+STOPPED = 130
+"""What a shell expects of a program that Ctrl-C ended."""
 
 FROM_PIP = {
     "index-url": "UV_DEFAULT_INDEX",
@@ -47,6 +49,10 @@ FROM_PIP = {
 """Which variable tells uv what an option of pip says."""
 
 
+PROGRAMS = ("mayfly.cli.commands", "runner.service", "runner.review.provider", "moto.server", "ministack.app")
+"""Modules that import all that runs."""
+
+
 class InstallError(Exception):
     """A sentence for the person at the terminal."""
 
@@ -58,6 +64,9 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     try:
         install(arguments[0])
+    except KeyboardInterrupt:
+        say("set-up: stopped; the next run goes on")
+        return STOPPED
     except InstallError as error:
         say(str(error))
         return NOT_HERE
@@ -94,8 +103,19 @@ def install_alone(what: str) -> None:
     else:
         raise last
     installer.run(["--no-deps", "--no-build-isolation", "-e", str(PROJECT)], "installing mayfly itself")
+    compile_what_runs()
     stamp(what).write_text(fingerprint(what))
     say(f"set-up: done in {time.monotonic() - start:.0f} s")
+
+
+def compile_what_runs() -> None:
+    """Import the programs once, so that Python keeps what it compiles, where the environment lets it keep nothing, too.
+
+    A start takes twice as long without, and the demo starts four. All packages would take ten times as long to compile.
+    """
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    for program in PROGRAMS:
+        subprocess.run([PYTHON, "-c", f"import {program}"], env=kept, cwd=PROJECT, capture_output=True, check=False)
 
 
 @contextmanager

@@ -94,6 +94,11 @@ class Terraform:
         return next(program for folder in folders for program in folder.glob("terraform-provider-aws_v*"))
 
     @property
+    def cache(self) -> Path:
+        """A folder for what can be made anew."""
+        return self._toolchain.cache
+
+    @property
     def environment(self) -> Mapping[str, str]:
         """The whole environment that Terraform and its provider get."""
         return self._execution.environment

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -69,3 +76,53 @@ def test_who_can_test_can_also_run() -> None:
     pin = re.compile(r"(?m)^[a-z0-9-]+==[^ ]+")
     assert set(pin.findall(runtime)) <= set(pin.findall(dev))
     assert {"hatchling", "editables"} <= {name.split("==")[0] for name in pin.findall(runtime)}
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_a_sentence_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    """Stopped while Python makes the environment, and again while pip waits for an index that does not answer."""
+    shutil.copytree(PROJECT / "locks", tmp_path / "locks", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(PROJECT / "pyproject.toml", tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        index = f"http://127.0.0.1:{silent.getsockname()[1]}/simple"
+        for word in ("creating .venv", "fetching uv"):
+            code, said = stopped_at(word, tmp_path, {"PIP_INDEX_URL": index})
+            assert code == 130, said
+            assert said.endswith("set-up: stopped; the next run goes on\n")
+            assert "Traceback" not in said
+
+
+def stopped_at(word: str, project: Path, more: dict[str, str]) -> tuple[int, str]:
+    """Start a set-up, press Ctrl-C as a terminal does when it says a word, and return how it ended, all of it."""
+    process = subprocess.Popen(
+        [sys.executable, project / "locks" / "install.py", "runtime"],
+        env={**os.environ, **more},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    said = []
+    with process:
+        for line in process.stderr:
+            said.append(line)
+            if word in line:
+                os.killpg(process.pid, signal.SIGINT)
+                word = "\0"  # once is enough
+    end = time.monotonic() + 5
+    while group_lives(process.pid):
+        assert time.monotonic() < end, "something of it is still there"
+    return process.returncode, "".join(said)
+
+
+def group_lives(group: int) -> bool:
+    """Whether a process of a group is there."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_what_set_up_compiles_is_what_runs(install: ModuleType) -> None:
+    assert all(importlib.util.find_spec(program) for program in install.PROGRAMS)

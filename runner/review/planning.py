@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -12,23 +12,43 @@ from pathlib import Path
 from threading import Event
 from typing import Final
 
+from compiler.module import shipped_modules
 from compiler.review.redact import redact_text
 from compiler.review.values import JSON, RootPlan, read_plan
-from runner.review.provider import provider_host
+from runner.review.provider import KeptSchema, provider_host
+from runner.review.proxy import Schema
 from runner.review.ready import UNREADY, Readier
+from runner.review.schema import kinds_of
 from runner.terraform import Terraform
 from state.errors import TerraformError
 
-LANE_BYTES: Final = 720 * 2**20
-"""Private memory of one lane, measured: Terraform (at first its `init`) and the provider that serves it."""
+LANE_BYTES: Final = 600 * 2**20
+"""Private memory of one lane: 350 MiB measured, and room for a Terraform that starts the provider itself."""
 OWN_BYTES: Final = 150 * 2**20
 """Private memory of this process, measured."""
 BUDGET_BYTES: Final = 2 * 2**30
 """Memory that planning may take when nobody says otherwise."""
 LOOK_S: Final = 0.2
-CRASHES: Final = ("provider crashed", "reattach", "failed to instantiate provider", "unrecognized remote plugin")
+CRASHES: Final = (
+    "provider crashed",
+    "reattach",
+    "failed to instantiate provider",
+    "unrecognized remote plugin",
+    "failed to load plugin schemas",
+    "no schema available",
+    "does not support resource type",
+    "does not support data source",
+    "invalid resource type",
+    "invalid data source",
+)
+"""What Terraform says, in lower case, when the provider that it is attached to, or what is left of its description,
+does not do."""
 LOCKED: Final = "acquiring the state lock"
 NEWER: Final = ("created by a newer version of terraform", "unsupported state file format", "created by terraform v")
+
+
+Host = Callable[[Path, Mapping[str, str], Schema], AbstractContextManager[str]]
+"""Given the provider's program, its environment and its description, gives what Terraform must know to attach to it."""
 
 
 def count_lanes(memory: int, roots: int) -> int:
@@ -69,6 +89,7 @@ class Planner:
         plans: folder for the saved plans.
         refresh: whether what is really there is looked at.
         memory: the most memory, bytes.
+        host: runs a provider that Terraform is attached to.
     """
 
     terraform: Terraform
@@ -76,6 +97,7 @@ class Planner:
     plans: Path
     refresh: bool = True
     memory: int = BUDGET_BYTES
+    host: Host = provider_host
 
     def plan(
         self, folders: dict[str, Path], on_result: Callable[[Planned], None], stop: Event | None = None
@@ -90,7 +112,9 @@ class Planner:
         if not folders:
             return []
         with ExitStack() as stack:
-            hosts = stack.enter_context(self._hosts(lanes))
+            # A state may hold what the code has left, so that all kinds count that any of our modules has.
+            kinds = set().union(*map(kinds_of, (shipped_modules(), *folders.values())))
+            hosts = stack.enter_context(self._hosts(lanes, kinds))
             pool = stack.enter_context(ThreadPoolExecutor(max_workers=lanes))
             try:
                 running = [pool.submit(self._plan, root, folder, hosts, stop) for root, folder in folders.items()]
@@ -104,7 +128,7 @@ class Planner:
         return [done[root] for root in folders]
 
     @contextmanager
-    def _hosts(self, lanes: int) -> Iterator[queue.Queue[Terraform]]:
+    def _hosts(self, lanes: int, kinds: set[str]) -> Iterator[queue.Queue[Terraform]]:
         """Give a Terraform for each lane, with a provider of its own; a plain one where that does not start.
 
         They start while the first roots are made ready. The threads that started them live as long as they do: a
@@ -112,7 +136,8 @@ class Planner:
         """
         waiting: queue.Queue[Terraform] = queue.Queue()
         program, environment = self.terraform.provider_program, self.terraform.environment
-        opened = [provider_host(program, environment) for _ in range(lanes)]
+        schema = KeptSchema(program, self.terraform.cache / "schemas", kinds)
+        opened = [self.host(program, environment, schema) for _ in range(lanes)]
         with ThreadPoolExecutor(max_workers=lanes) as pool:
             started = [pool.submit(self._open, host, waiting) for host in opened]
             try:
