@@ -12,7 +12,7 @@ from runner.cloud_values import Cloud
 from runner.monitor import Patience, Signs, judge, when
 from runner.observe import Fleet, Observer
 from runner.signing import publish
-from state.certificate import Certificate, Event, TaskState, end_text, render_json, render_text, tell_steps
+from state.certificate import Certificate, Event, TaskProgress, end_text, render_json, render_text, tell_steps
 from state.chronicle import Chronicle, Outcome, TaskEnding
 from state.errors import CloudError
 from state.job import Ending, Job, JobStatus, TaskStatus
@@ -71,7 +71,7 @@ class Certifier:
         if signs is not None and known is not None and known.news == news and now - known.at < rest:
             return
         record = self._ledger.job(job_id)
-        tasks = task_states(record, signs or [], self._chronicle.outcomes(job_id))
+        tasks = task_progress(record, signs or [], self._chronicle.outcomes(job_id))
         mark: object = (len(self._ledger.story(job_id)), record.status, [(t.status, t.last_command) for t in tasks])
         if known is None or known.mark != mark or now - known.at >= FRESH:
             self._put(record, tasks)
@@ -101,7 +101,7 @@ class Certifier:
 
     def _finish(self, record: JobRecord, ending: Ending) -> None:
         signs = self._look(record.job) if record.job else []
-        self._put(record, task_states(record, signs, self._chronicle.outcomes(record.id)), final=True)
+        self._put(record, task_progress(record, signs, self._chronicle.outcomes(record.id)), final=True)
         self._cloud.write(record.results.bucket, record.results.end, end_text(ending).encode())
 
     def _look(self, job: Job) -> list[Signs]:
@@ -112,7 +112,7 @@ class Certifier:
                 raise
             return []  # what was found out of its tasks is in the ledger
 
-    def _put(self, record: JobRecord, tasks: tuple[TaskState, ...], *, final: bool = False) -> None:
+    def _put(self, record: JobRecord, tasks: tuple[TaskProgress, ...], *, final: bool = False) -> None:
         now = self._clock()
         story = self._ledger.story(record.id)
         statuses = [(line.at, JobStatus(line.text)) for line in story if line.kind == "status"]
@@ -187,23 +187,23 @@ def environment(record: JobRecord) -> tuple[tuple[str, str], ...]:
     )
 
 
-def task_states(
+def task_progress(
     record: JobRecord, all_signs: list[Signs], outcomes: Mapping[int, Outcome] = MappingProxyType({})
-) -> tuple[TaskState, ...]:
+) -> tuple[TaskProgress, ...]:
     """Return how each dataset stands, as far as its agent, or its silence, tells."""
     if record.job is None:
         return ()
     seen = {signs.task.number: signs for signs in all_signs}
     return tuple(
-        _task_state(record, record.job.label(task), seen.get(task.number), outcomes.get(task.number))
+        _progress_of(record, record.job.label(task), seen.get(task.number), outcomes.get(task.number))
         for task in record.job.tasks
     )
 
 
-def _task_state(record: JobRecord, name: str, signs: Signs | None, outcome: Outcome | None) -> TaskState:
+def _progress_of(record: JobRecord, name: str, signs: Signs | None, outcome: Outcome | None) -> TaskProgress:
     ending, over = outcome.ending if outcome else "", record.ending is not None
     if signs is None:
-        return TaskState(dataset=name, ending=ending)
+        return TaskProgress(dataset=name, ending=ending)
     said, report = signs.status, signs.report or {}
     verdict = judge(signs, record.changed, Patience())
     status = _status(said.get("status"))
@@ -215,7 +215,7 @@ def _task_state(record: JobRecord, name: str, signs: Signs | None, outcome: Outc
     if outcome is not None:  # what was found out when its machine was still there
         good = outcome.ending is TaskEnding.SUCCEEDED
         status, reason = TaskStatus.SUCCESS if good else TaskStatus.FAILED, outcome.reason
-    return TaskState(
+    return TaskProgress(
         dataset=name,
         status=status,
         started=when(report.get("started") or said.get("starttime")),

@@ -47,8 +47,8 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskState:
-    """One dataset as it is now.
+class TaskProgress:
+    """How far one dataset has come.
 
     Attributes:
         dataset: its name.
@@ -100,7 +100,7 @@ class Certificate:
     started: datetime
     now: datetime
     events: tuple[Event, ...] = ()
-    tasks: tuple[TaskState, ...] = ()
+    tasks: tuple[TaskProgress, ...] = ()
     usages: tuple[Usage, ...] = ()
     ending: Ending | None = None
     environment: tuple[tuple[str, str], ...] = ()
@@ -235,7 +235,7 @@ def _timed(text: str, at: datetime, start: datetime) -> str:
     return f"{text} [+{format_elapsed(at - start)}]"
 
 
-def _live(task: TaskState, now: datetime) -> str:
+def _live(task: TaskProgress, now: datetime) -> str:
     spent = (task.ended or now) - task.started if task.started else timedelta(0)
     return (
         f"DATANAME: {one_line(task.dataset)} | STATUS: {task.status} | TIME: {format_elapsed(spent)} | "
@@ -279,7 +279,7 @@ def _cost(usages: Sequence[Usage]) -> Decimal:
     return sum((usage.cost for usage in usages), Decimal(0)).quantize(CENT)
 
 
-def _task_facts(task: TaskState) -> dict[str, Any]:
+def _task_facts(task: TaskProgress) -> dict[str, Any]:
     return {
         "dataset": task.dataset,
         "status": task.status,

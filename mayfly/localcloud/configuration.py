@@ -36,7 +36,7 @@ def configure(home: Home, *, region: str, account: str) -> None:
         S3_DATA_DIR=str(home.objects),
         AWS_ACCESS_KEY_ID=f"MAYFLYROOT{secrets.token_hex(8).upper()}",
         AWS_SECRET_ACCESS_KEY=secrets.token_urlsafe(30),
-        # No listener and no helper process beside it.
+        # No listener and no process beside it.
         SFTP_ENABLED="0",
         IOT_MTLS_ENABLED="0",
         DOCKER_HOST="unix:///nonexistent",

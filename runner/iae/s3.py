@@ -95,19 +95,19 @@ class S3Store:
     def download(self, bucket: str, copies: Sequence[Copy], check: Callable[[], None], on_bytes: OnBytes) -> list[Copy]:
         """Fetch objects side by side; see `Store.download`."""
 
-        def start(manager: Any, copy: Copy, subscribers: list[Any]) -> Any:  # noqa: ANN401
-            return manager.download(bucket, copy.key, str(copy.path), subscribers=subscribers)
+        def start(transfers: Any, copy: Copy, subscribers: list[Any]) -> Any:  # noqa: ANN401
+            return transfers.download(bucket, copy.key, str(copy.path), subscribers=subscribers)
 
         return self._transfer(bucket, copies, start, check, on_bytes)
 
     def upload(self, bucket: str, copies: Sequence[Copy], check: Callable[[], None], on_bytes: OnBytes) -> list[Copy]:
         """Write files side by side, large ones in parts; see `Store.download`."""
 
-        def start(manager: Any, copy: Copy, subscribers: list[Any]) -> Any:  # noqa: ANN401
+        def start(transfers: Any, copy: Copy, subscribers: list[Any]) -> Any:  # noqa: ANN401
             more = {"ContentType": copy.content_type}
             if copy.crc32:  # of the whole file, also when it goes up in parts: S3 compares, and keeps it
                 more["ChecksumCRC32"] = base64.b64encode(bytes.fromhex(copy.crc32)).decode()
-            return manager.upload(str(copy.path), bucket, copy.key, extra_args=more, subscribers=subscribers)
+            return transfers.upload(str(copy.path), bucket, copy.key, extra_args=more, subscribers=subscribers)
 
         return self._transfer(bucket, copies, start, check, on_bytes)
 
@@ -146,10 +146,10 @@ class S3Store:
         )
         failed: list[Copy] = []
         futures: dict[str, Any] = {}
-        manager = TransferManager(self._client, config)
+        transfers = TransferManager(self._client, config)
         try:
             for copy in copies:
-                futures[copy.key] = start(manager, copy, [Listener(copy)])
+                futures[copy.key] = start(transfers, copy, [Listener(copy)])
             for _ in copies:
                 copy = _next(ended, check)
                 if not self._succeeded(f"s3://{bucket}/{copy.key}", futures[copy.key]):
@@ -158,9 +158,9 @@ class S3Store:
             # One by one: shutdown(cancel=True) of s3transfer 0.19 fails when something is still under way.
             for future in futures.values():
                 future.cancel()
-            manager.shutdown()
+            transfers.shutdown()
             raise
-        manager.shutdown()
+        transfers.shutdown()
         return failed
 
     def _succeeded(self, place: str, future: Any) -> bool:  # noqa: ANN401

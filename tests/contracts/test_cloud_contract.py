@@ -33,6 +33,7 @@ from runner.cloud import (
 from runner.fingerprint import fingerprint
 from state.errors import CloudError
 from tests.fakes.cloud import FakeCloud
+from tests.fakes.moto_cloud import moto_server
 
 KINDS = [
     pytest.param("fake", id="fake"),

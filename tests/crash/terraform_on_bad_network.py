@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from moto.server import ThreadedMotoServer
 
 from runner.capacity import Shortage, read_shortage
 from runner.cloud import AwsCloud, CloudSettings
@@ -18,6 +18,7 @@ from runner.terraform import Terraform
 from runner.toolchain import find_toolchain
 from state.errors import TerraformError
 from tests.crash.fault_proxy import Fault, FaultProxy
+from tests.fakes.moto_cloud import moto_server
 
 pytestmark = [pytest.mark.cloud, pytest.mark.slow, pytest.mark.terraform]
 MAIN = """
@@ -38,20 +39,14 @@ resource "aws_instance" "task" {
 
 @pytest.fixture(scope="module")
 def moto() -> Iterator[CloudSettings]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield CloudSettings(
-        region="us-east-1", account="123456789012", endpoint=f"http://{host}:{port}", access_key="k", secret_key="s"
-    )
-    server.stop()
+    with moto_server() as settings:
+        yield settings
 
 
 @pytest.fixture
 def network(moto: CloudSettings) -> Iterator[FaultProxy]:
-    proxy = FaultProxy(str(moto.endpoint))
-    yield proxy
-    proxy.close()
+    with closing(FaultProxy(str(moto.endpoint))) as proxy:
+        yield proxy
 
 
 @pytest.mark.timeout(400)

@@ -12,7 +12,7 @@ from state.certificate import (
     RULE,
     Certificate,
     Event,
-    TaskState,
+    TaskProgress,
     end_text,
     format_elapsed,
     one_line,
@@ -46,14 +46,14 @@ def a_certificate() -> Certificate:
         now=at(75.5),
         events=tell_steps(whole_life(S.DONE)[:4]),
         tasks=(
-            TaskState(
+            TaskProgress(
                 dataset="a.npy",
                 status=TaskStatus.IN_PROGRESS,
                 started=at(10),
                 last_command="reading",
                 cpu="12.5",
             ),
-            TaskState(dataset="b.npy"),
+            TaskProgress(dataset="b.npy"),
         ),
     )
 
@@ -70,7 +70,7 @@ def a_finished_one(status: JobStatus = S.DONE, reason: str = "All went well.") -
         start=at(2),
         end=at(62),
     )
-    task = TaskState(dataset="a.npy", status=TaskStatus.SUCCESS, started=at(10), ended=at(40))
+    task = TaskProgress(dataset="a.npy", status=TaskStatus.SUCCESS, started=at(10), ended=at(40))
     return replace(
         a_certificate(),
         events=tell_steps(whole_life(status), ending),
@@ -163,7 +163,7 @@ def test_nobody_can_forge_a_line() -> None:
         a_finished_one(S.FAILED, evil),
         timestamp=evil,
         version=evil,
-        tasks=(TaskState(dataset=evil, reason=evil, last_command=evil, cpu=evil),),
+        tasks=(TaskProgress(dataset=evil, reason=evil, last_command=evil, cpu=evil),),
         environment=((evil, evil),),
         events=(Event(at=START, text=evil), *tell_steps(whole_life(S.FAILED), Ending(status=S.FAILED, reason=evil))),
     )
