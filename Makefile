@@ -13,8 +13,9 @@ WORKERS ?= 4
 TESTS ?=
 MINUTES ?= 20
 ARGS ?=
-DATA ?=
-CONFIG ?=
+# Asked for on the command line alone: a person's environment may have variables of these names for other things.
+DATA =
+CONFIG =
 export DATA CONFIG
 
 # Prints the first interpreter that can carry Mayfly: Python 3.11 to 3.13 with venv and pip.

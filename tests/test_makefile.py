@@ -1,0 +1,49 @@
+"""`make demo` hands on what was asked for on its command line, word for word, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Return a folder with our Makefile, a set-up that has nothing to do, and a `mayfly` that prints its arguments."""
+    shutil.copy(REPOSITORY / "Makefile", tmp_path)
+    (tmp_path / "locks").mkdir()
+    (tmp_path / "locks" / "install.py").touch()
+    mayfly = tmp_path / ".venv" / "bin" / "mayfly"
+    mayfly.parent.mkdir(parents=True)
+    mayfly.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    mayfly.chmod(0o755)
+    return tmp_path
+
+
+def make(project: Path, *arguments: str, **more: str) -> list[str]:
+    clean = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "ARGS"}}
+    done = subprocess.run(
+        ["make", *arguments], cwd=project, env={**clean, **more}, capture_output=True, text=True, check=True
+    )
+    return done.stdout.splitlines()
+
+
+def test_paths_with_blanks_and_signs_of_the_shell_arrive_whole(project: Path) -> None:
+    data, config = "my lab/my $(touch x) data.npy", 'it\'s "mine".yaml'
+    quoted = data.replace("$", "$$")  # what a person writes for make
+    said = make(project, "demo", f"DATA={quoted}", f"CONFIG={config}")
+    assert said == ["demo", "--data", data, "--config", config]
+    assert not (project / "x").exists()
+
+
+def test_variables_of_the_persons_own_are_not_meant(project: Path) -> None:
+    assert make(project, "demo", DATA="/data", CONFIG="/etc/config") == ["demo"]
+
+
+def test_further_options_are_handed_on(project: Path) -> None:
+    assert make(project, "demo", "ARGS=--analysis pca") == ["demo", "--analysis", "pca"]
