@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from math import inf
 
 import sqlalchemy as sa
 
@@ -42,6 +43,8 @@ def _lines(figures: Figures, forgotten: Sequence[Leftover] | None) -> Iterator[s
         ("mayfly_notifications_late", "Notifications that are due and not sent.", figures.late_messages),
         ("mayfly_running_cost_usd", "What jobs that are not settled have cost until now.", float(figures.running_cost)),
         ("mayfly_promised_usd", "What is reserved for jobs that are not settled.", float(figures.promised)),
+        ("mayfly_reaped", "Leftovers that the reaper ever removed.", figures.reaped),
+        ("mayfly_reaper_silence_seconds", "Seconds since the reaper last went round.", figures.reaper_silence_s),
         ("mayfly_cloud_up", "Whether the cloud answered.", float(forgotten is not None)),
     ):
         yield from _metric(name, text, [({}, value)])
@@ -57,7 +60,8 @@ def _metric(name: str, text: str, samples: Sequence[Sample]) -> Iterator[str]:
     yield f"# HELP {name} {text}\n# TYPE {name} gauge\n"
     for labels, value in samples:
         inside = ",".join(f'{label}="{_escape(content)}"' for label, content in labels.items())
-        yield f"{name}{{{inside}}} {value:.17g}\n" if inside else f"{name} {value:.17g}\n"
+        number = "+Inf" if value == inf else f"{value:.17g}"
+        yield f"{name}{{{inside}}} {number}\n" if inside else f"{name} {number}\n"
 
 
 def _escape(text: str) -> str:

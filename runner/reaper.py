@@ -9,10 +9,15 @@ import logging
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 
+from compiler.names import default_bucket
 from runner.cloud_values import DEADLINE_TAG, Cloud, Leftover, LeftoverKind
+from runner.observe import STATUS_LIMIT, parse
 from state.errors import CloudError, StateError
+from state.keys import is_status, prefix
 from state.ledger import Ledger
+from state.reaped import ReaperBook
 
+GROUP_TAG, ANALYSIS_TAG = "mayfly:group", "mayfly:analysis"
 EXEMPT_TAG = "mayfly:exempt"
 DEVELOPER_TAG = "mayfly:developer"
 LATE = timedelta(minutes=10)
@@ -21,6 +26,8 @@ UNDECLARED_CAP, DEVELOPER_CAP = timedelta(minutes=120), timedelta(minutes=2880)
 """The longest that an instance without a deadline, and a developer's box, may live (NeuroCAAS's figures)."""
 FORGOTTEN = timedelta(minutes=15)
 """Age at which a resource of a job that nobody runs is removed (NeuroCAAS's figure)."""
+FRESH = timedelta(minutes=3)
+"""Age up to which a status file says that its machine is at work; agents write one every few seconds."""
 
 log = logging.getLogger(__name__)
 Wait = Callable[[float], object]
@@ -44,30 +51,34 @@ def sweep(
     """
     removed: dict[str, Leftover] = {}
     left: list[Leftover] = []
-    for _ in range(tries):
+    refused: dict[str, CloudError] = {}
+    for times in range(1, tries + 1):
         left = [one for one in cloud.leftovers(deployment=deployment, job=job) if one.id not in keep]
         if keep:  # a kept instance holds its volumes and its security group
             left = [one for one in left if one.kind is LeftoverKind.INSTANCE]
         if not left:
             return list(removed.values())
+        refused = {}
         for one in left:
-            _remove(cloud, one, first=one.id not in removed)
+            if one.id not in removed:
+                log.info("removing %s %s of job %s", one.kind, one.id, one.job)
             removed[one.id] = one
+            try:
+                cloud.remove(one)
+            except CloudError as error:  # whatever it is: the others go all the same
+                refused[one.id] = error
+        if all(one.id in refused and not refused[one.id].retryable for one in left):
+            tries = times  # all that is left is refused for good
+            break
         wait(1)
-    names = ", ".join(f"{one.kind} {one.id}" for one in left)
+    names = ", ".join(f"{one.kind} {one.id}{_why(refused.get(one.id))}" for one in left)
     raise CloudError(
         f"Job {job} still has {names} after {tries} tries.", service="ec2", code="StillThere", retryable=True
     )
 
 
-def _remove(cloud: Cloud, one: Leftover, *, first: bool) -> None:
-    if first:
-        log.info("removing %s %s of job %s", one.kind, one.id, one.job)
-    try:
-        cloud.remove(one)
-    except CloudError as error:
-        if not error.retryable:
-            raise
+def _why(error: CloudError | None) -> str:
+    return f" ({error})" if error is not None and not error.retryable else ""
 
 
 def forgotten(cloud: Cloud, ledger: Ledger, *, deployment: str, now: datetime) -> list[Leftover]:
@@ -106,18 +117,89 @@ def is_overdue(one: Leftover, now: datetime) -> bool:
 
 
 def reap(
-    cloud: Cloud, ledger: Ledger, *, deployment: str, clock: Callable[[], datetime], wait: Wait, pause_s: float = 5
+    cloud: Cloud,
+    ledger: Ledger,
+    *,
+    deployment: str,
+    clock: Callable[[], datetime],
+    wait: Wait,
+    pause_s: float = 5,
+    bucket_of: Callable[[str], str | None] | None = None,
 ) -> list[Leftover]:
-    """Remove what is forgotten: mark, wait, look again, and remove only what was marked twice. Return it."""
+    """Remove what is forgotten: mark, wait, look again, and remove only what was marked twice. Return it.
+
+    Args:
+        cloud: asked by tag.
+        ledger: knows which jobs are under way.
+        deployment: whose.
+        clock: returns the time, UTC.
+        wait: sleeps for some seconds.
+        pause_s: between the two looks.
+        bucket_of: returns the bucket of an analysis, None for one that it does not know.
+
+    Raises:
+        CloudError: something refused to go, after everything else was removed.
+    """
+    book = ReaperBook(ledger.engine)
     marked = {one.id for one in forgotten(cloud, ledger, deployment=deployment, now=clock())}
-    if not marked:
-        return []
-    wait(pause_s)
-    again = [one for one in forgotten(cloud, ledger, deployment=deployment, now=clock()) if one.id in marked]
+    if marked:
+        wait(pause_s)
+    again = forgotten(cloud, ledger, deployment=deployment, now=clock()) if marked else []
+    removed: list[Leftover] = []
+    refused: list[CloudError] = []
     for one in again:
+        if one.id not in marked or (
+            not is_overdue(one, clock())
+            and not _known(ledger, one.job)
+            and is_busy(cloud, one, bucket=_bucket(one, deployment, bucket_of), now=clock())
+        ):
+            continue
         log.warning("reaping %s %s of job %s", one.kind, one.id, one.job or "none")
-        _remove(cloud, one, first=False)
-    return again
+        try:
+            cloud.remove(one)
+        except CloudError as error:
+            if not error.retryable:  # what only waits for another thing to go is there in the next round
+                refused.append(error)
+            continue
+        _report(ledger, book, one, clock())
+        removed.append(one)
+    if refused:
+        raise refused[0]
+    book.went_round(clock())
+    return removed
+
+
+def is_busy(cloud: Cloud, one: Leftover, *, bucket: str, now: datetime) -> bool:
+    """Whether a machine of a job that this ledger does not know still says that it works.
+
+    The ledger may be a restored one, or not the only one. Such a machine ends itself when it has heard nothing from its
+    platform for an hour, and is removed when its deadline has passed. One whose bucket does not answer is left alone.
+    """
+    group = one.tags.get(GROUP_TAG)
+    if one.kind is not LeftoverKind.INSTANCE or group is None:
+        return False
+    try:
+        for found in cloud.list(bucket, prefix(group, "results")):
+            if is_status(found.key) and now - found.modified < FRESH:
+                said = parse(cloud.read(bucket, found.key, limit=STATUS_LIMIT))
+                if said.get("instance") == one.id:
+                    log.warning("%s of job %s, which nobody here knows, is at work and left alone", one.id, one.job)
+                    return True
+    except CloudError as error:
+        log.warning("whether %s is at work cannot be seen: %s", one.id, error)
+        return error.code != "NoSuchBucket"
+    return False
+
+
+def _bucket(one: Leftover, deployment: str, bucket_of: Callable[[str], str | None] | None) -> str:
+    analysis = one.tags.get(ANALYSIS_TAG, "")
+    return (bucket_of and bucket_of(analysis)) or default_bucket(deployment, analysis)
+
+
+def _report(ledger: Ledger, book: ReaperBook, one: Leftover, now: datetime) -> None:
+    book.note(identity=one.id, kind=str(one.kind), job=one.job, at=now)
+    if _known(ledger, one.job):
+        ledger.tell(one.job, f"the reaper removed {one.kind} {one.id}", now, once=f"reaped/{one.id}")
 
 
 def _known(ledger: Ledger, job: str) -> bool:

@@ -35,13 +35,10 @@ from runner.watcher import Post, Watcher
 from runner.worker import AgentFile, Shop, Worker
 from state.backend import Backend
 from state.dispatch import Gate
-from state.errors import MayflyError
 from state.inbox import Inbox
 from state.ledger import Ledger, open_ledger
 from state.notices import Notices
 from state.pace import Pace
-
-REAP_EVERY = timedelta(minutes=5)
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +53,8 @@ class World:
         life: makes what the engine's steps do.
         agent: builds what instances run, in a folder of its own.
         lease: after this long without a sign of life a worker counts as dead.
+        reap_every: pause between two rounds of the reaper.
+        reap_pause_s: between the two looks of a round, seconds.
     """
 
     cloud: Callable[[CloudSettings], Cloud] = AwsCloud
@@ -63,6 +62,8 @@ class World:
     life: Callable[[Shop], Life] = Worker
     agent: Callable[[Path], AgentArchive] = build_agent
     lease: timedelta = timedelta(seconds=5)
+    reap_every: timedelta = timedelta(minutes=5)
+    reap_pause_s: float = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +168,7 @@ def run_worker(site: Site, stop: Event) -> None:
     )
     engine = Engine(ledger.engine, lease=site.world.lease)
     engine.start(life)
-    reaper = Thread(target=keep_reaping, args=(cloud, ledger, deployment.name, site, stop), name="reaper", daemon=True)
+    reaper = Thread(target=keep_reaping, args=(cloud, ledger, platform, site, stop), name="reaper", daemon=True)
     reaper.start()
     log.info("worker %s is ready", engine.name)
     stop.wait()
@@ -183,17 +184,30 @@ def open_terraform(site: Site) -> Terraform:
     return Terraform(toolchain, variables, Slots(site.terraform / "slots"))
 
 
-def keep_reaping(cloud: Cloud, ledger: Ledger, deployment: str, site: Site, stop: Event) -> None:
+def keep_reaping(cloud: Cloud, ledger: Ledger, platform: Platform, site: Site, stop: Event) -> None:
     """Hold ledger and cloud against each other once, and remove what was forgotten, again and again."""
+    name = platform.deployment.name
+
+    def bucket_of(analysis: str) -> str | None:
+        return platform.bucket(analysis) if analysis in platform.blueprints else None
+
     try:
-        reconcile(cloud, ledger, deployment=deployment, clock=now)
-    except MayflyError as error:
-        log.warning("the cloud could not be compared with the ledger: %s", error)
+        reconcile(cloud, ledger, deployment=name, clock=now)
+    except Exception:  # a database that is away for a moment must not keep the nets from being cast
+        log.exception("the cloud could not be compared with the ledger")
     while not stop.is_set():
         try:
-            reap(cloud, ledger, deployment=deployment, clock=now, wait=stop.wait)
             for removed in clear(cloud, site.backend, ledger, site.jobs, now()):
                 log.warning("removed %s: its job is over", removed)
-        except MayflyError as error:
-            log.warning("reaping failed: %s", error)
-        stop.wait(REAP_EVERY.total_seconds())
+            reap(
+                cloud,
+                ledger,
+                deployment=name,
+                clock=now,
+                wait=stop.wait,
+                pause_s=site.world.reap_pause_s,
+                bucket_of=bucket_of,
+            )
+        except Exception:  # and must not end them; that no round succeeds is told by the figures
+            log.exception("reaping failed")
+        stop.wait(site.world.reap_every.total_seconds())

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
+from math import inf
 
 import sqlalchemy as sa
 
 from state.budget import running_costs
 from state.job import FINAL, JobStatus
+from state.reaped import ReaperBook
 from state.tables import DELIVERY, EVENT, JOB, LEASE, LETTER
 
 NOT_A_WORKER = (":", "/")
@@ -34,6 +36,8 @@ class Figures:
         late_messages: notifications that are due and not sent.
         running_cost: what jobs that are not settled have cost until now, USD.
         promised: what is reserved for them, USD.
+        reaped: what the reaper ever removed.
+        reaper_silence_s: seconds since the reaper last went round without failing; infinite before the first time.
         workers: seconds since each worker was last heard of, by name.
     """
 
@@ -47,11 +51,15 @@ class Figures:
     late_messages: int
     running_cost: Decimal
     promised: Decimal
+    reaped: int = 0
+    reaper_silence_s: float = inf
     workers: Mapping[str, float] = field(default_factory=dict)
 
 
 def read_figures(engine: sa.Engine, now: datetime) -> Figures:
     """Return the figures of the ledger behind `engine`."""
+    book = ReaperBook(engine)
+    went = book.last_round()
     alive = JOB.c.status.not_in([status.value for status in FINAL])
     with engine.connect() as connection:
 
@@ -78,6 +86,8 @@ def read_figures(engine: sa.Engine, now: datetime) -> Figures:
             late_messages=count(DELIVERY, DELIVERY.c.due <= now),
             running_cost=sum(running_costs(connection, now).values(), Decimal(0)),
             promised=connection.execute(promised).scalar() or Decimal(0),
+            reaped=book.count(),
+            reaper_silence_s=inf if went is None else max(0.0, (now - went).total_seconds()),
             workers={
                 row.holder: max(0.0, (now - row.beat).total_seconds())
                 for row in beats

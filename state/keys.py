@@ -151,6 +151,11 @@ def split_url(url: str) -> tuple[str, str] | None:
     return (bucket, key) if bucket else None
 
 
+def is_status(key: str) -> bool:
+    """Return whether a key is that of a dataset's live status file."""
+    return basename(key).startswith("DATASET_NAME:") and key.endswith("_STATUS.txt")
+
+
 def agent_key(sha256: str) -> str:
     """Return the key of an agent in the platform's bucket: its content names it, so it is never overwritten."""
     return f"agent/{sha256}.pyz"

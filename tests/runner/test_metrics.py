@@ -93,7 +93,7 @@ def test_what_should_wake_somebody_is_there(ledger: Ledger) -> None:
     assert found["mayfly_oldest_event_seconds"] == 600
     assert found['mayfly_leftovers{kind="volume"}'] == 1
     assert found['mayfly_leftovers{kind="instance"}'] == 0
-    beats = {name: value for name, value in found.items() if "silence" in name}
+    beats = {name: value for name, value in found.items() if "worker_silence" in name}
     assert beats == {'mayfly_worker_silence_seconds{worker="worker-1"}': 90}
 
 
@@ -107,7 +107,7 @@ def test_the_text_is_what_prometheus_reads(ledger: Ledger) -> None:
     Leases(ledger.engine).beat('evil"\\\nname', LATER)
     for line in render(read_figures(ledger.engine, LATER), []).splitlines():
         assert re.fullmatch(
-            r'# (HELP|TYPE) mayfly_\w+ .+|mayfly_\w+(\{\w+="([^"\\\n]|\\["\\n])*"\})? -?[0-9.e+-]+', line
+            r'# (HELP|TYPE) mayfly_\w+ .+|mayfly_\w+(\{\w+="([^"\\\n]|\\["\\n])*"\})? (\+Inf|-?[0-9.e+-]+)', line
         ), line
 
 
