@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from mayfly.cli.commands import cli
+from mayfly.cli.context import Context
 from runner.metrics import render
 from state.database import sqlite_url
 from state.figures import read_figures
@@ -68,3 +69,15 @@ def test_the_container_copies_what_is_there() -> None:
     assert [name for name in copied if not (ROOT / name).exists()] == []
     assert "--require-hashes" in text
     assert re.search(r"^USER mayfly$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", ["deploy/Containerfile", "docs/operators.md"])
+def test_a_container_may_write_where_the_platform_writes(page: str) -> None:
+    text = (ROOT / page).read_text().replace("\\\n#", "").replace("\\\n", "")
+    line = next(line for line in text.splitlines() if "podman run" in line)
+    mounts = [words.split(":") for words in re.findall(r"-v (\S+)", line)]
+    writable = [Path(one[1]) for one in mounts if one[-1] != "ro"]
+    home = Path(re.findall(r'"--home", "([^"]+)"', (DEPLOY / "Containerfile").read_text())[0])
+    cache = Context(project_option=ROOT).terraform_cache.relative_to(ROOT)
+    for place in (home, Path("/project") / cache):
+        assert any(place.is_relative_to(one) for one in writable), place
