@@ -18,6 +18,7 @@ from runner.retired import find_retired
 from state.backend import Backend, LocalBackend, S3Backend
 from state.database import sqlite_url
 from state.errors import StateError, UsageError
+from state.files import hold
 from state.ledger import Ledger, open_ledger
 
 RUNTIME = ".mayfly"
@@ -75,20 +76,14 @@ class Home:
         Raises:
             StateError: a living process holds it.
         """
+
+        def refuse(holder: str) -> None:
+            raise StateError(
+                f"{self.folder} is in use by process {holder}. Stop that one, or take another home with --home."
+            )
+
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self.lock.open("a+", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                raise StateError(
-                    f"{self.folder} is in use by process {file.read().strip() or '?'}. "
-                    "Stop that one, or take another home with --home."
-                ) from None
-            file.seek(0)
-            file.truncate()
-            file.write(str(os.getpid()))
-            file.flush()
+        with hold(self.lock, refuse):
             yield
 
     def is_locked(self) -> bool:

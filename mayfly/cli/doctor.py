@@ -145,7 +145,7 @@ def check_port() -> Finding:
     return Finding(name="ports", verdict=Verdict.OK, found="free ones on 127.0.0.1")
 
 
-def check_disk(context: Context) -> Finding:
+def check_disk(context: Context, needed: int = DISK_NEEDED) -> Finding:
     """Whether there is room for images, providers and data."""
     folder = context.home.folder
     while not folder.exists():
@@ -158,12 +158,12 @@ def check_disk(context: Context) -> Finding:
             found=f"{folder} cannot be written to",
             way_out="Name another folder with --home, or have this one's permissions changed.",
         )
-    enough = free >= DISK_NEEDED
+    enough = free >= needed
     return Finding(
         name="disk",
         verdict=Verdict.OK if enough else Verdict.WARNING,
         found=f"{size(free)} free at {folder}",
-        way_out="" if enough else f"Have {size(DISK_NEEDED)} free. `make clean` removes what runs have made.",
+        way_out="" if enough else f"Have {size(needed)} free. `make clean` removes what runs have made.",
     )
 
 

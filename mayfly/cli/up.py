@@ -20,6 +20,7 @@ from mayfly.cli.platform import summary
 from mayfly.cli.running import interruptible, running
 from mayfly.cli.supervise import end_with
 from runner.cloud_values import CloudSettings
+from state.files import write_whole
 
 LOOK_S = 0.2
 
@@ -110,9 +111,5 @@ def write_environment(home: Home, settings: CloudSettings) -> Path:
     """Write a file that a shell can source to reach the embedded cloud; only its owner may read it."""
     path = home.cloud / "env.sh"
     lines = [f"export {name}={shlex.quote(value)}" for name, value in sorted(settings.environment().items())]
-    temporary = path.with_suffix(".new")
-    temporary.unlink(missing_ok=True)
-    temporary.touch(0o600, exist_ok=False)
-    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, "\n".join(lines) + "\n", mode=0o600)
     return path

@@ -53,9 +53,8 @@ def test_a_home_in_use_is_told(context: Context) -> None:
         assert doctor.check_home(context).found.endswith("a platform is running")
 
 
-def test_too_little_disk_is_a_warning(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "DISK_NEEDED", 10**18)
-    finding = doctor.check_disk(context)
+def test_too_little_disk_is_a_warning(context: Context) -> None:
+    finding = doctor.check_disk(context, needed=10**18)
     assert finding.verdict is Verdict.WARNING
     assert "make clean" in finding.way_out
 
