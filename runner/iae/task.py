@@ -12,25 +12,25 @@ from datetime import timedelta
 from pathlib import Path
 
 from runner.iae.ending import Ending, TaskError
+from runner.iae.farewell import finish
 from runner.iae.gauge import Gauge
 from runner.iae.halt import Clock, Halt
-from runner.iae.keeping import hold, hold_until, restore_checkpoint, save_checkpoint
+from runner.iae.keeping import restore_checkpoint, save_checkpoint
 from runner.iae.log import LastLines, TaskLog
 from runner.iae.machine import Folders, make_folders, tell
 from runner.iae.manifest import Manifest
 from runner.iae.outlook import Outlook, heard_file
 from runner.iae.process import Output, run_analysis, task_environment
 from runner.iae.processes import Family, Meter
-from runner.iae.report import Outcome, describe, judge, read_reason
+from runner.iae.report import Outcome, judge, read_reason
 from runner.iae.results import Harvest, check_size, checksums, gather, upload
-from runner.iae.status import JSON, LAST_LINES, TEXT, Board, Heartbeat, Phase, Status, encode
-from runner.iae.store import Copy, Store
-from runner.iae.transfer import fetch, require_all
+from runner.iae.status import LAST_LINES, Board, Heartbeat, Phase, Status
+from runner.iae.store import Store
+from runner.iae.transfer import fetch
 from runner.iae.user import User
 
 _LAST_WORDS_S = 3.0
 _UPLOAD_RESERVE_S = 20.0
-_STOP_PATIENCE_S = 20.0
 _NAMED = 5
 
 
@@ -134,7 +134,7 @@ def run_task(
             log.say(line)
             tell(line)
     finally:
-        _finish(task, outcome)
+        finish(task, outcome)
         outlook.stop()
     return outcome
 
@@ -264,54 +264,3 @@ def _upload(task: Task, outcome: Outcome) -> None:
         words = f"not uploaded: {', '.join(harvest.refused[:_NAMED])}" + (" …" if len(harvest.refused) > _NAMED else "")
         task.log.say(words)
         outcome.add(words)
-
-
-def _finish(task: Task, outcome: Outcome) -> None:
-    """Write the whole log, the final status, and last of all the report; each as well as the store allows."""
-    manifest, board = task.manifest, task.board
-    ended = task.clock.now()
-    succeeded = outcome.ending is Ending.SUCCEEDED
-    task.log.say(f"{outcome.ending.value}" + (f": {outcome.reason}" if outcome.reason else ""))
-    task.log.finish()
-    if task.log.disk_is_full:
-        outcome.add("the machine's disk is full, so its log is cut")
-    tell(f"task {manifest.task} of {manifest.job}: {outcome.ending.value} {outcome.reason}".rstrip())
-    patience = (
-        min(manifest.deadline, ended + timedelta(seconds=_STOP_PATIENCE_S)) if task.stop.is_set() else manifest.deadline
-    )
-    halt = Halt(task.clock, patience, threading.Event())
-    task.heartbeat.stop(halt.remaining)
-    board.phase, board.ended, board.reason = Phase.DONE, ended, outcome.reason
-    board.status = Status.SUCCESS if succeeded else Status.FAILED
-    results, copy = manifest.results, Copy(key=manifest.results.log, path=task.log.path, content_type=TEXT)
-
-    def write_log() -> None:
-        require_all(task.store.upload(results.bucket, [copy], lambda: None, _ignore), 1, "written")
-
-    outcome.held_until = hold_until(task, outcome, ended)
-    report = encode(
-        describe(
-            outcome,
-            board=board,
-            meter=task.meter,
-            peaks=task.gauge.peaks,
-            ended=ended,
-            log_bytes_missing=task.log.dropped,
-        )
-    )
-    for action in (
-        task.heartbeat.publish,
-        write_log,
-        lambda: task.store.put(results.bucket, results.report, report, JSON),
-    ):
-        _try(halt, action)
-    task.log.close()
-    hold(task, outcome)
-
-
-def _try(halt: Halt, action: Callable[[], None]) -> None:
-    """Do one of the last things; when it cannot be done, the next one still is."""
-    try:
-        halt.persist(action, lambda text: tell(f"trying again: {text}"))
-    except Exception as error:  # noqa: BLE001 - each of them matters more than why another failed
-        tell(f"could not report: {type(error).__name__}: {error}")
