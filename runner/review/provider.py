@@ -27,6 +27,7 @@ from runner import tether
 from runner.review.proxy import Schema, relay
 from runner.review.schema import trim
 from state.errors import TerraformError
+from state.files import write_whole
 
 SAID: Final = re.compile(r"TF_REATTACH_PROVIDERS='(\{.*\})'")
 START_S: Final = 60.0
@@ -57,11 +58,9 @@ class KeptSchema:
             return b""
 
     def _keep(self, whole: bytes) -> bytes:
-        draft = self._file.with_name(f"{self._file.name}.{os.getpid()}")
         with suppress(OSError):  # a full disk costs the next run a second
-            draft.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_bytes(whole)
-            draft.replace(self._file)
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(self._file, whole)
         return trim(whole, self._kinds)
 
 
