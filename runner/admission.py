@@ -7,6 +7,7 @@ that keeps the job.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +16,7 @@ from typing import Any
 
 from compiler.blueprint import Blueprint, Stage
 from compiler.catalogue import instance
+from compiler.job import Agent, render_user_data, task_manifest
 from compiler.model import Platform, admits
 from compiler.protocols.per_dataset import plan_tasks
 from compiler.shape import suggest
@@ -26,11 +28,14 @@ from runner.datasets import find_datasets, refuse
 from runner.intake import show
 from runner.machines import check_cost, check_count, check_fits, choose, choose_hardware, find_ways
 from runner.parameters import DATASET_SIZE, DURATION, fill_defaults, find_problems, take_platform_parameters
-from runner.pricing import format_money
-from state.errors import AccessError, CloudError, SubmissionError
+from runner.pricing import OVERHEAD_S, bound, format_money
+from state.errors import AccessError, CloudError, JobError, SubmissionError
 from state.job import Job, Offer, Program
 from state.keys import job_id
 from state.submission import ObjectVersion, Submission
+
+AGENT_URL_BYTES = 2400
+"""Room for the signed address of the agent: the token of short-lived credentials is the most of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +59,8 @@ class Admission:
 
     Attributes:
         job: frozen; everything that its life needs.
-        bound: the most it may cost, USD: every task for the whole allowed time on the dearest machine it may get.
+        bound: the most it may cost, USD: every task for the whole allowed time on the dearest machine it may get, and
+            the time that machines may take to come and to go.
         vcpus: the most virtual CPUs it takes.
         notes: what the user should know, sentences for the certificate.
     """
@@ -115,9 +121,10 @@ def admit(
         duration_s=request.duration_s,
         declared=DURATION in config,
     )
-    # Whichever way the machines are got in the end, the reservation covers it.
+    # Whichever way the machines are got in the end, and however long they take to come, the reservation covers it.
     dearest = max(way.hourly_price for way in ways)
     most = check_cost(blueprint, dearest, request.duration_s, len(tasks))
+    reserved = bound(hourly=dearest, duration_s=request.duration_s, tasks=len(tasks))
     vcpus = len(tasks) * max(instance(way.instance_type).vcpu for way in ways)
     check_fits(platform, submission.group, len(tasks), vcpus)
     source = submission.source
@@ -144,7 +151,10 @@ def admit(
         offers=ways,
         policy=policy(blueprint.on_failure, blueprint.keep_failed_s, blueprint.interruption),
     )
-    return Admission(job=job, bound=most, vcpus=vcpus, notes=_notes(ways, most, request, len(tasks)))
+    check_user_data(job, now)
+    return Admission(
+        job=job, bound=reserved, vcpus=vcpus, notes=_notes(ways, most, reserved, request.duration_s, len(tasks))
+    )
 
 
 def find_blueprint(platform: Platform, bucket: str, group: str) -> Blueprint:
@@ -202,6 +212,20 @@ def read_request(config: dict[str, Any], blueprint: Blueprint) -> Request:
     return Request(parameters=parameters, duration_s=duration_s, extra_gb=config.get(DATASET_SIZE, 0))
 
 
+def check_user_data(job: Job, now: datetime) -> None:
+    """Refuse a job whose machines could not be told what to do: EC2 takes only so much to start an instance with.
+
+    Raises:
+        SubmissionError: its parameters are too large.
+    """
+    longest = max(job.tasks, key=lambda task: len(json.dumps(task.dataset)) + 2 * len(json.dumps(task.name)))
+    agent = Agent(url="x" * AGENT_URL_BYTES, sha256="0" * 64)
+    try:
+        render_user_data(task_manifest(job, longest, now), agent=agent, deadline=now)
+    except JobError as error:
+        raise SubmissionError(str(error)) from None
+
+
 def _read_config(cloud: Cloud, submission: Submission) -> dict[str, Any]:
     try:
         body = cloud.read(submission.data_bucket, submission.config, limit=CONFIG_BYTES + 1)
@@ -221,12 +245,13 @@ def _submitted(cloud: Cloud, source: ObjectVersion, now: datetime) -> datetime:
     return min(found.modified, now) if found is not None and same else now
 
 
-def _notes(ways: tuple[Offer, ...], most: Decimal, request: Request, tasks: int) -> tuple[str, ...]:
+def _notes(ways: tuple[Offer, ...], most: Decimal, reserved: Decimal, duration_s: int, tasks: int) -> tuple[str, ...]:
     first, *others = dict.fromkeys(way.instance_type for way in ways)
     machines = f"{tasks} {first}" if tasks > 1 else first
     instead = f" (or {', '.join(others)}, when AWS has none)" if others else ""
-    minutes = request.duration_s // 60
-    notes = [f"Runs on {machines}{instead} for at most {minutes} minutes and at most {format_money(most)}."]
+    what = f"Runs on {machines}{instead} for at most {duration_s // 60} minutes and at most {format_money(most)}"
+    why = f"because machines may take {OVERHEAD_S // 60} minutes to come and go"
+    notes = [f"{what}; {format_money(reserved)} are reserved, {why}."]
     successor = instance(first).successor
     if successor:
         notes.append(f"AWS is retiring {first}; {successor} succeeds it.")

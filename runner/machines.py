@@ -12,8 +12,7 @@ from compiler.model import Platform
 from runner.capacity import offers
 from runner.intake import show
 from runner.parameters import DATASET_SIZE, DURATION
-from runner.pricing import bound as most_cost
-from runner.pricing import format_money, hourly_price
+from runner.pricing import format_money, hourly_price, work_cost
 from state.errors import SubmissionError
 from state.job import Hardware, Offer
 
@@ -78,8 +77,8 @@ def find_ways(
 
 
 def check_cost(blueprint: Blueprint, hourly: Decimal, duration_s: int, tasks: int) -> Decimal:
-    """Return the most a job may cost, USD, unless it is more than the blueprint allows."""
-    most = most_cost(hourly=hourly, duration_s=duration_s, tasks=tasks)
+    """Return the most a job's work may cost, USD, unless it is more than the blueprint allows."""
+    most = work_cost(hourly=hourly, duration_s=duration_s, tasks=tasks)
     if most > blueprint.limits.cost:
         machines = "1 machine" if tasks == 1 else f"{tasks} machines"
         raise SubmissionError(

@@ -6,10 +6,15 @@ Prices are the vendored table's (compiler.catalogue): they bound and estimate, A
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 from decimal import ROUND_HALF_UP, Decimal
 
 from compiler.catalogue import instance
 from state.usage import CENT, Usage, cost
+
+PROVISIONING, WRAP_UP = timedelta(minutes=15), timedelta(minutes=15)
+"""Time around a task's own limit: for starting its machine, and for uploading what it has when the limit is reached."""
+OVERHEAD_S = int((PROVISIONING + WRAP_UP).total_seconds())
 
 _WHOLE = Decimal("0.01")
 
@@ -23,9 +28,14 @@ def hourly_price(instance_type: str) -> Decimal:
     return instance(instance_type).hourly_usd
 
 
-def bound(*, hourly: Decimal, duration_s: int, tasks: int) -> Decimal:
-    """Return the most a job can cost, USD: every task on a machine of its own for the whole allowed time."""
+def work_cost(*, hourly: Decimal, duration_s: int, tasks: int) -> Decimal:
+    """Return the most that a job's work can cost, USD: every task on its own machine for the whole allowed time."""
     return cost(hourly, duration_s, tasks)
+
+
+def bound(*, hourly: Decimal, duration_s: int, tasks: int) -> Decimal:
+    """Return the most a job can cost, USD: its work, and as long as its machines may take to come and to go."""
+    return cost(hourly, duration_s + OVERHEAD_S, tasks)
 
 
 def settle(usages: Iterable[Usage]) -> Decimal:

@@ -21,6 +21,7 @@ from runner.facts import note_facts, note_results
 from runner.furnish import Furnisher
 from runner.monitor import Gap, Signs, decide, decide_blind, progress
 from runner.observe import Fleet, Observer
+from runner.pricing import PROVISIONING, WRAP_UP
 from runner.shop import AgentFile, Certifier, Shop
 from runner.sight import Sight
 from runner.takedown import Takedown
@@ -36,9 +37,6 @@ from state.stops import StopRequest
 
 __all__ = ["AgentFile", "Certifier", "Shop", "Worker"]
 
-PROVISIONING = timedelta(minutes=15)
-WRAP_UP = timedelta(minutes=15)
-"""Time around a task's own limit: for starting its machine, and for uploading what it has when the limit is reached."""
 LEAST_RUN = timedelta(minutes=1)
 """A task that was interrupted is not started again for less time than this."""
 RESTARTS_AT_ONCE = 8

@@ -10,6 +10,7 @@ import pytest
 
 from compiler.blueprint import Access, Blueprint, Choice, Inputs, Limits, Stage
 from compiler.deployment import CloudKind, PlatformLimits
+from compiler.job import Agent, render_user_data, task_manifest
 from compiler.model import Platform
 from compiler.profile import Storage
 from runner.admission import Admission, admit
@@ -99,10 +100,14 @@ def test_a_good_submission_becomes_a_job_with_everything_its_life_needs(cloud: F
     assert job.results.root == "lab1/results/job_mice_demo-pca_t1/"
     assert job.duration_s == 600
     assert [way.instance_type for way in job.ways] == ["m5.large", "m5.xlarge"]
-    assert admission.bound == Decimal("0.0640")  # 2 machines x 10 minutes x 0.192 USD an hour: the dearest it may get
+    # 2 machines x (10 + 30) minutes x 0.192 USD an hour: the dearest it may get, and the time to come and to go
+    assert admission.bound == Decimal("0.2560")
     assert admission.vcpus == 8
     assert admission.notes == (
-        "Runs on 2 m5.large (or m5.xlarge, when AWS has none) for at most 10 minutes and at most 0.0640 USD.",
+        (
+            "Runs on 2 m5.large (or m5.xlarge, when AWS has none) for at most 10 minutes and at most 0.0640 USD; "
+            "0.2560 USD are reserved, because machines may take 30 minutes to come and go."
+        ),
     )
 
 
@@ -129,7 +134,7 @@ def test_the_platforms_parameters_are_taken_out_and_obeyed(cloud: FakeCloud) -> 
     assert admission.job.hardware.volume_gb == 80
     assert admission.job.hardware.instance_type == "m5.xlarge"
     assert admission.job.parameters == {"n_components": 1, "whiten": False, "solver": "full"}
-    assert admission.bound == Decimal("0.3840")
+    assert admission.bound == Decimal("0.4800")
 
 
 @pytest.mark.parametrize(
@@ -245,9 +250,19 @@ def test_a_job_may_not_cost_more_than_its_blueprint_allows(cloud: FakeCloud) -> 
     platform = with_blueprint(limits=Limits(duration_s=600, max_duration_s=7200, instances=3, cost=Decimal("0.19")))
     told = refusal(cloud, platform=platform, config="__duration__: 120", instance_type="m5.large")
     assert "may cost up to 0.1920 USD (1 machine, 120 minutes at 0.0960 USD an hour)" in told
-    assert run(cloud, platform=platform, config="__duration__: 118", instance_type="m5.large").bound == Decimal(
-        "0.1888"
-    )
+    bound = run(cloud, platform=platform, config="__duration__: 118", instance_type="m5.large").bound
+    assert bound == Decimal("0.2368")  # the 30 minutes of coming and going are reserved, and not held against the limit
+
+
+def test_parameters_that_no_machine_could_be_told_are_refused_before_anything_is_spent(cloud: FakeCloud) -> None:
+    properties = {"table": {"type": "array", "items": {"type": "string"}}}
+    platform = with_blueprint(parameters={"type": "object", "properties": properties, "additionalProperties": False})
+    told = refusal(cloud, platform=platform, config=json.dumps({"table": ["x" * 70] * 200}))
+    assert "The parameters of this job are too large" in told
+    assert "Put large tables into the dataset" in told
+    job = run(cloud, platform=platform, config=json.dumps({"table": ["x" * 70] * 40})).job
+    agent = Agent(url="https://demo-platform.s3.amazonaws.com/" + "x" * 2000, sha256="0" * 64)
+    render_user_data(task_manifest(job, job.tasks[0], NOW), agent=agent, deadline=NOW)
 
 
 OUTSIDE = {"dataname": "s3://own-one/a.npy", "configname": "s3://own-one/c.yaml", "resultpath": "s3://own-one/r"}

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from runner.pricing import bound, format_money, hourly_price, settle
+from runner.pricing import OVERHEAD_S, PROVISIONING, WRAP_UP, bound, format_money, hourly_price, settle, work_cost
 from state.errors import UsageError
 from state.usage import Usage
 
@@ -32,8 +32,13 @@ def test_prices_come_from_the_catalogue() -> None:
 
 
 def test_a_bound_is_price_times_time_times_machines() -> None:
-    assert bound(hourly=Decimal("3.06"), duration_s=5400, tasks=70) == Decimal("321.3000")
-    assert bound(hourly=Decimal("0.096"), duration_s=0, tasks=1) == 0
+    assert work_cost(hourly=Decimal("3.06"), duration_s=5400, tasks=70) == Decimal("321.3000")
+    assert work_cost(hourly=Decimal("0.096"), duration_s=0, tasks=1) == 0
+    assert bound(hourly=Decimal("3.06"), duration_s=5400, tasks=70) == Decimal("428.4000")  # and half an hour
+
+
+def test_a_bound_covers_a_machine_until_its_deadline() -> None:
+    assert timedelta(seconds=OVERHEAD_S) == PROVISIONING + WRAP_UP
 
 
 def test_what_was_used_is_summed_in_decimals() -> None:
