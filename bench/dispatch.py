@@ -3,7 +3,7 @@
 Ours: the clock starts when the upload of `submit.json` has returned, and stops when the worker says that Terraform
 has made the machines. By hand: `terraform init && terraform apply -auto-approve` on a copy of that very workspace,
 against the same embedded cloud, with a provider that is already on the disk. Runs take turns, so that what else the
-machine does falls on both. CPU is that of all processes that do the work (by hand: Terraform and its provider; ours:
+machine does falls on both; the exit code says whether the limits hold. CPU is that of all processes that do the work (by hand: Terraform and its provider; ours:
 also watcher and worker), without the embedded cloud, which serves both.
 """
 
@@ -35,6 +35,10 @@ LOOK_S = 0.2
 RUNS_S = 3
 """How long the analysis itself takes: the workspace must be copied before the job is over."""
 NOT_COPIED = shutil.ignore_patterns(".terraform", "*.tfstate*", "terraform.log")
+
+LIMITS = {"wall": 0.95, "cpu": 0.9}
+"""Ours to by hand, at most."""
+LABELS = {"wall": "until all is made, s", "seen": "until EC2 knows the instances, s", "cpu": "CPU, s"}
 
 Stages = dict[str, float]
 """Seconds by the name of a stage, in order."""
@@ -178,19 +182,23 @@ def cpu_of_children() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def show(ours: list[Run], hand: list[Run], datasets: int) -> None:
-    """Print medians, ratios, and where the time went."""
+def show(ours: list[Run], hand: list[Run], datasets: int) -> bool:
+    """Print medians, ratios, and where the time went; return whether the limits hold."""
+    held = True
     print(f"{len(ours)} runs of each, in turns; {datasets} machine(s) a job; medians (least to most)\n")
     print(f"{'':38}{'mayfly':>22}{'by hand':>22}{'ratio':>8}")
-    for name in ("wall", "seen", "cpu"):
+    for name, label in LABELS.items():
         mine, theirs = ([getattr(run, name) for run in runs] for runs in (ours, hand))
         ratio = median(a / b for a, b in zip(mine, theirs, strict=True))
-        label = {"wall": "until all is made, s", "seen": "until EC2 knows the instances, s", "cpu": "CPU, s"}[name]
-        print(f"{label:38}{spread(mine):>22}{spread(theirs):>22}{ratio:8.2f}")
+        limit = LIMITS.get(name)
+        verdict = "" if limit is None else f"   ≤ {limit:g}   {'ok' if ratio <= limit else 'MISSED'}"
+        held = held and (limit is None or ratio <= limit)
+        print(f"{label:38}{spread(mine):>22}{spread(theirs):>22}{ratio:8.2f}{verdict}")
     for title, runs in (("mayfly", ours), ("by hand", hand)):
         print(f"\n{title}, s")
         for stage in runs[0].stages:
             print(f"  {stage:36}{spread([run.stages[stage] for run in runs]):>22}")
+    return held
 
 
 def spread(values: list[float]) -> str:
@@ -198,7 +206,7 @@ def spread(values: list[float]) -> str:
     return f"{median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
 
 
-def main() -> None:
+def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--runs", type=int, default=5, help="runs of each kind")
@@ -218,8 +226,8 @@ def main() -> None:
         finally:
             platform.stop()
     print(f"load average before and after: {before:.1f}, {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    show(ours, hand, arguments.datasets)
+    return 0 if show(ours, hand, arguments.datasets) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
