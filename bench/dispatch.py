@@ -3,8 +3,8 @@
 Ours: the clock starts when the upload of `submit.json` has returned, and stops when the worker says that Terraform
 has made the machines. By hand: `terraform init && terraform apply -auto-approve` on a copy of that very workspace,
 against the same embedded cloud, with a provider that is already on the disk. Runs take turns, so that what else the
-machine does falls on both; the exit code says whether the limits hold. CPU is that of all processes that do the work (by hand: Terraform and its provider; ours:
-also watcher and worker), without the embedded cloud, which serves both.
+machine does falls on both; the exit code says whether the limits hold. CPU is that of all processes that do the work
+(by hand: Terraform and its provider; ours: also watcher and worker), without the embedded cloud, which serves both.
 """
 
 from __future__ import annotations
