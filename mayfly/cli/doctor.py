@@ -19,7 +19,10 @@ from mayfly.cli.context import Context
 from mayfly.cli.output import say, show_json, size
 from mayfly.cli.platform import as_json
 from mayfly.localcloud import find_sandbox
-from runner.toolchain import find_toolchain
+from runner.mirror import REGISTRIES
+from runner.prepared import WAY_OUT as PROVIDER_WAY_OUT
+from runner.prepared import check_reach, find_prepared
+from runner.toolchain import Toolchain, find_toolchain
 from state.errors import EnvironmentMissingError, MayflyError
 
 DISK_NEEDED = 2 * 10**9
@@ -80,6 +83,7 @@ def checks(context: Context, env: Mapping[str, str]) -> list[Callable[[], Findin
     return [
         check_python,
         lambda: check_terraform(context, env),
+        lambda: check_provider(context, env),
         check_sandbox,
         check_port,
         lambda: check_disk(context),
@@ -95,19 +99,38 @@ def check_python() -> Finding:
 
 
 def check_terraform(context: Context, env: Mapping[str, str]) -> Finding:
-    """Whether there is a Terraform that is new enough, and where its provider comes from."""
+    """Whether there is a Terraform that is new enough."""
     try:
         toolchain = find_toolchain(context.terraform_cache, env)
     except MayflyError as error:
         return Finding(name="Terraform", verdict=Verdict.MISSING, found="none that can be used", way_out=str(error))
-    source = (
-        f"AWS provider {toolchain.provider} in {toolchain.mirror}" if toolchain.mirror else "AWS provider: registry"
-    )
-    return Finding(
-        name="Terraform",
-        verdict=Verdict.OK,
-        found=f"{toolchain.product} {toolchain.version} ({toolchain.binary}); {source}",
-    )
+    found = f"{toolchain.product} {toolchain.version} ({toolchain.binary})"
+    return Finding(name="Terraform", verdict=Verdict.OK, found=found)
+
+
+def check_provider(context: Context, env: Mapping[str, str]) -> Finding:
+    """Whether there is an AWS provider for Terraform, once there is a Terraform."""
+    try:
+        return judge_provider(find_toolchain(context.terraform_cache, env))
+    except MayflyError:
+        return Finding(
+            name="AWS provider", verdict=Verdict.WARNING, found="not looked for", way_out="Get a Terraform first."
+        )
+
+
+def judge_provider(toolchain: Toolchain, reach: Callable[[str], str] = check_reach) -> Finding:
+    """Whether the AWS provider is on this machine, or the registry that has it can be reached."""
+    verdict, way_out, host = Verdict.OK, "", REGISTRIES[toolchain.product]
+    if toolchain.mirror is not None:
+        found = f"{toolchain.provider} in {toolchain.mirror}"
+    elif find_prepared(toolchain) is not None:
+        found = f"fetched from {host} before"
+    elif why := reach(host):
+        found, verdict = f"none on this machine, and {host} cannot be reached ({why})", Verdict.MISSING
+        way_out = PROVIDER_WAY_OUT
+    else:
+        found = f"comes from {host}"
+    return Finding(name="AWS provider", verdict=verdict, found=found, way_out=way_out)
 
 
 def check_sandbox() -> Finding:

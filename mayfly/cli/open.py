@@ -14,6 +14,7 @@ from compiler.platform import render_platform
 from compiler.tree import Changes, write_tree
 from mayfly.cli.context import Context
 from mayfly.cli.deploy import Deploy
+from mayfly.cli.output import note
 from mayfly.localcloud import LocalCloud
 from runner.cloud import AwsCloud
 from runner.cloud_values import Cloud
@@ -62,7 +63,7 @@ def toolchain_of(context: Context) -> Toolchain:
     Raises:
         EnvironmentMissingError: there is none to be had, or only one that is too old.
     """
-    return find_toolchain(context.terraform_cache, os.environ)
+    return find_toolchain(context.terraform_cache, os.environ, tell=note)
 
 
 def terraform_for(context: Context, cloud: AwsCloud, toolchain: Toolchain) -> Terraform:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from mayfly.cli import doctor
 from mayfly.cli.context import Context
 from mayfly.cli.doctor import Verdict
 from mayfly.cli.main import run
+from runner.toolchain import Toolchain
 
 DEPLOYMENT = 'name: trial\naccount: "123456789012"\nregion: us-east-1\n'
 
@@ -40,6 +42,27 @@ def test_a_terraform_that_will_do(context: Context, tmp_path: Path) -> None:
     assert "terraform 1.11.4" in finding.found
 
 
+def without_provider(folder: Path) -> Toolchain:
+    config = folder / "terraform.tfrc"
+    return Toolchain(
+        binary=folder, version="1.11.4", product="terraform", mirror=None, provider="", config=config, cache=folder
+    )
+
+
+def test_no_provider_and_no_registry_is_missing_with_a_way_out(tmp_path: Path) -> None:
+    finding = doctor.judge_provider(without_provider(tmp_path), lambda _: "no answer")
+    assert finding.verdict is Verdict.MISSING
+    assert "registry.terraform.io cannot be reached (no answer)" in finding.found
+    assert "~/.terraform.d/plugins" in finding.way_out
+
+
+def test_a_registry_within_reach_or_a_mirror_will_do(tmp_path: Path) -> None:
+    bare = without_provider(tmp_path)
+    assert doctor.judge_provider(bare, lambda _: "").found == "comes from registry.terraform.io"
+    mirrored = replace(bare, mirror=tmp_path, provider="5.100.0")
+    assert doctor.judge_provider(mirrored, lambda _: "no answer").found == f"5.100.0 in {tmp_path}"
+
+
 def test_a_broken_project_points_to_check(context: Context) -> None:
     (context.project / "mayfly.yaml").write_text("name: 3\n")
     finding = doctor.check_project(context)
@@ -62,7 +85,7 @@ def test_too_little_disk_is_a_warning(context: Context) -> None:
 def test_all_of_it(context: Context, capsys: pytest.CaptureFixture[str]) -> None:
     code = run(["--project", str(context.project), "doctor", "--json"])
     findings = json.loads(capsys.readouterr().out)
-    assert [f["name"] for f in findings][:3] == ["Python", "Terraform", "sandbox"]
+    assert [f["name"] for f in findings][:3] == ["Python", "Terraform", "AWS provider"]
     missing = any(f["verdict"] == "missing" for f in findings)
     assert code == (9 if missing else 0)
     assert all(f["way_out"] for f in findings if f["verdict"] != "ok")
