@@ -11,13 +11,11 @@ from typing import Final
 from compiler import names
 from compiler.blueprint import Blueprint
 from compiler.bounds import find_excess
-from compiler.catalogue import regions
 from compiler.check_blueprint import check_blueprint, default_price, warn_about_blueprint
+from compiler.check_deployment import check_deployment, warn_about_deployment
 from compiler.check_group import check_groups, warn_about_groups
-from compiler.deployment import CloudKind
 from compiler.findings import Findings, Sources
 from compiler.profile import Group
-from compiler.shape import suggest
 from compiler.source import FieldPath
 from state.errors import SourceError
 
@@ -33,7 +31,8 @@ def check_sources(sources: Sources) -> Findings:
     """Return everything that is wrong between the files of a project."""
     errors: list[SourceError] = []
     warnings: list[SourceError] = []
-    errors += _check_deployment(sources)
+    errors += check_deployment(sources)
+    warnings += warn_about_deployment(sources)
     errors += _check_buckets(sources)
     errors += _check_names(sources)
     for blueprint in sources.platform.blueprints.values():
@@ -43,30 +42,6 @@ def check_sources(sources: Sources) -> Findings:
     warnings += warn_about_groups(sources)
     errors += _check_policies(sources)
     return Findings(errors=tuple(errors), warnings=tuple(warnings))
-
-
-def _check_deployment(sources: Sources) -> Iterator[SourceError]:
-    deployment = sources.platform.deployment
-    if deployment.cloud is CloudKind.AWS and deployment.state.bucket is None:
-        yield sources.error(
-            deployment.place,
-            "is missing: on AWS Terraform's state lives in a bucket.",
-            ("state", "bucket"),
-            way_out="Name a versioned bucket of yours.",
-            rule="deployment",
-        )
-    if deployment.cloud is CloudKind.EMBEDDED and deployment.state.bucket is not None:
-        message = "is for AWS only: the embedded cloud keeps its state in `.mayfly/`."
-        yield sources.error(deployment.place, message, ("state", "bucket"), way_out="Remove it.", rule="deployment")
-    if deployment.region not in regions():
-        message = f"there is no region {deployment.region!r}."
-        way_out = suggest(deployment.region, regions(), say_all=False) or "Name one, such as us-east-1."
-        yield sources.error(deployment.place, message, ("region",), way_out=way_out, rule="region")
-    limits = deployment.limits
-    if limits.group_instances is not None and limits.group_instances > limits.instances:
-        message = f"{limits.group_instances} are more than limits.instances, {limits.instances}."
-        way_out = "Lower it, or raise limits.instances."
-        yield sources.error(deployment.place, message, ("limits", "per_group"), way_out=way_out, rule="deployment")
 
 
 def _check_buckets(sources: Sources) -> Iterator[SourceError]:

@@ -44,10 +44,13 @@ class Network:
 
     vpc: str | None = None
     subnets: tuple[str, ...] = ()
+        public_ip: whether instances on AWS get a public address; None gives one where there is no other way out, in
+            the default VPC.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateStore:
+    public_ip: bool | None = None
     """Where Terraform's state lives on AWS: a versioned bucket that exists before the first apply."""
 
     bucket: str | None = None

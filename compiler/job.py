@@ -118,12 +118,14 @@ def job_values(
 
 
 def needs_public_ip(deployment: Deployment) -> bool:
-    """Return whether instances get a public address.
+    """Return whether instances get a public address: as the deployment says, else where they need one.
 
     They need none in subnets of one's own, which lead out through a gateway. Those of AWS's default VPC lead out only
     for machines that have one; nothing gets in all the same.
     """
-    return deployment.cloud is CloudKind.AWS and not deployment.network.subnets
+    network = deployment.network
+    wanted = not network.subnets if network.public_ip is None else network.public_ip
+    return deployment.cloud is CloudKind.AWS and wanted
 
 
 def task_values(

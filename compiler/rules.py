@@ -29,6 +29,9 @@ RULES: Final = MappingProxyType(
         # deployment
         "deployment": "What mayfly.yaml says fits together.",
         "region": "Regions exist.",
+        "public-address": "On AWS it is said whether machines get a public address.",
+        "provider-lock": "On AWS a lock says which provider plans, on every machine.",
+        "quota": "What is made fits into what an account of AWS has by default.",
         # machines
         "machine": "Instance types exist.",
         "machine-price": "The price of every machine is known, so that cost can be bounded.",

@@ -163,6 +163,53 @@ def test_aws_needs_a_state_bucket_and_the_embedded_cloud_has_none(project: Proje
     assert project.errors() == []
 
 
+AWS = HEAD + "cloud: aws\nstate: {bucket: my-state}\n"
+READY = AWS + "network: {public_ip: true}\n"
+
+
+class TestWarningsOnAws:
+    @pytest.fixture
+    def on_aws(self, project: Project) -> Project:
+        """A deployment on AWS that nothing is to be said against."""
+        image = "environment: {image: {us-east-1: ami-0123456789abcdef0}}\n"
+        project.add_blueprint("tiny", MINIMAL + image)
+        project.write("mayfly.yaml", READY)
+        project.write(".terraform.lock.hcl", "# a lock\n")
+        assert project.errors() == project.warnings() == []
+        return project
+
+    def test_machines_get_no_public_address_unasked(self, on_aws: Project) -> None:
+        on_aws.write("mayfly.yaml", AWS)
+        (message,) = on_aws.warnings()
+        assert (
+            "network.public_ip: is not said: without subnets of yours every machine gets a public address." in message
+        )
+        on_aws.write("mayfly.yaml", AWS + "network: {public_ip: false}\n")
+        (message,) = on_aws.warnings()
+        assert "machines without a public address reach nothing from a default VPC" in message
+        for more in ("", ", public_ip: true", ", public_ip: false"):
+            on_aws.write("mayfly.yaml", f"{AWS}network: {{vpc: vpc-1234, subnets: [subnet-1234]{more}}}\n")
+            assert on_aws.warnings() == []
+
+    def test_a_lock_says_which_provider_plans(self, on_aws: Project) -> None:
+        (on_aws.folder / ".terraform.lock.hcl").unlink()
+        (message,) = on_aws.warnings()
+        assert message.startswith("mayfly.yaml:1:1: has no .terraform.lock.hcl beside it")
+
+    def test_more_roles_than_an_account_has_are_told(self, on_aws: Project) -> None:
+        for number in range(499):
+            on_aws.write(f"users/group-{number}.yaml", f"id: group-{number}\ntitle: x\n")
+        (message,) = on_aws.warnings()
+        assert "account: 500 groups make 1001 roles; an account has 1000 by default." in message
+        (on_aws.folder / "users/group-0.yaml").unlink()
+        assert on_aws.warnings() == []
+
+    def test_none_of_it_is_said_of_the_embedded_cloud(self, on_aws: Project) -> None:
+        (on_aws.folder / ".terraform.lock.hcl").unlink()
+        on_aws.write("mayfly.yaml", HEAD)
+        assert on_aws.warnings() == []
+
+
 def test_policies_that_aws_would_refuse_are_refused_here_with_the_figure(project: Project) -> None:
     names = [f"analysis-with-a-long-name-{n:03d}" for n in range(250)]
     for name in names:

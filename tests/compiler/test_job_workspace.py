@@ -103,6 +103,14 @@ def test_a_public_address_only_where_there_is_no_other_way_out() -> None:
     assert [values_of(render(a_job(), d))["public_ip"] for d in (DEPLOYMENT, on_aws, own)] == [False, True, False]
 
 
+@pytest.mark.parametrize("said", [True, False])
+def test_a_public_address_on_aws_is_what_the_deployment_says(said: bool) -> None:
+    for network in (Network(public_ip=said), Network(vpc="vpc-1", subnets=("subnet-1",), public_ip=said)):
+        on_aws = replace(DEPLOYMENT, cloud=CloudKind.AWS, network=network)
+        assert values_of(render(a_job(), on_aws))["public_ip"] is said
+    assert values_of(render(a_job(), replace(DEPLOYMENT, network=Network(public_ip=said))))["public_ip"] is False
+
+
 def test_the_volume_is_what_the_resource_bank_asks_for() -> None:
     job = a_job()
     fast = replace(job.hardware, volume_type="io2", volume_iops=16000)
