@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
 
 from compiler.blueprint import Environment
@@ -12,6 +12,11 @@ from compiler.source import FieldPath
 LOCK_FILE: Final = "requirements.lock"
 IMAGE_ROOT: Final = "/opt/iae"
 """Where an instance finds what was built from the recipe."""
+LEFT_BY_TOOLS: Final = frozenset(
+    {"__pycache__", ".ipynb_checkpoints", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".venv"}
+    | {".DS_Store", "Thumbs.db", ".idea", ".vscode"}
+)
+"""Files and folders that editors, desktops and Python make beside a recipe, and that nobody commits."""
 _RECIPE: Final = ("environment", "recipe")
 
 Problem = tuple[FieldPath, str, str]
@@ -54,6 +59,11 @@ def _link_on_the_way(folder: Path, path: Path) -> Path | None:
 
 
 def recipe_files(folder: Path, environment: Environment) -> list[Path]:
-    """Return the files of a recipe, sorted, without what Python leaves behind."""
+    """Return the files of a recipe, sorted, without what tools left behind."""
     recipe = folder / environment.recipe
-    return sorted(p for p in recipe.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    return sorted(p for p in recipe.rglob("*") if p.is_file() and not is_left_by_tools(p.relative_to(recipe)))
+
+
+def is_left_by_tools(path: PurePath) -> bool:
+    """Tell whether a path inside a recipe is no part of it: it is on one machine and not on the next."""
+    return not LEFT_BY_TOOLS.isdisjoint(path.parts)

@@ -19,14 +19,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from compiler.recipe import IMAGE_ROOT, LOCK_FILE
+from compiler.recipe import IMAGE_ROOT, LOCK_FILE, is_left_by_tools
 from runner.image_install import OnProgress, install
 from state.errors import EnvironmentMissingError, Place, SourceError, StateError
 from state.files import hold, write_whole
 
 _MANIFEST = "manifest.json"
 _FORMAT = b"mayfly image 1\n"
-_LEFT_BY_TOOLS = frozenset({"__pycache__", ".DS_Store", ".mypy_cache", ".ruff_cache", ".ipynb_checkpoints"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,7 +212,7 @@ def _recipe_files(recipe: Path) -> list[Path]:
     """List a recipe's files in the order of their paths."""
     if not recipe.is_dir():
         raise SourceError("is not a folder.", place=Place(file=str(recipe)), way_out="Name an environment folder.")
-    files = [p for p in _files_below(recipe) if not _LEFT_BY_TOOLS & set(p.relative_to(recipe).parts)]
+    files = [p for p in _files_below(recipe) if not is_left_by_tools(p.relative_to(recipe))]
     for path in files:
         if path.is_symlink() or not path.is_file():
             raise SourceError(

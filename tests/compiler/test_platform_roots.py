@@ -175,6 +175,9 @@ class TestVersion:
             (".terraform.lock.hcl", True),
             ("modules/group/main.tf", False),
             ("blueprints/pca/environment/__pycache__/run.pyc", False),
+            ("blueprints/pca/environment/.DS_Store", False),
+            ("blueprints/pca/environment/notes/.ipynb_checkpoints/a.ipynb", False),
+            ("blueprints/pca/environment/.hidden", True),
             ("blueprints/pca/example/data.txt", False),
         ],
     )
