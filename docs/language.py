@@ -19,6 +19,10 @@ INTRODUCTIONS = {
         "`users/GROUP.yaml`: a group of people and what they may use. [The guide](../profile-guide.md) explains.",
     ),
     "deployment": ("Deployment reference", "`mayfly.yaml`: one platform in one account and region."),
+    "waivers": (
+        "Waiver reference",
+        "`policies/waivers.yaml`: what is accepted of the [policy rules](policies.md), why, and until when.",
+    ),
     "submission": (
         "Submission reference",
         "`GROUP/submissions/…submit.json`: what starts a job. [The guide](../submissions.md) says what comes first.",
@@ -46,7 +50,7 @@ JSON_HOW = """\
 
 Any JSON Schema validator can check a file before it is uploaded. **Bold** keys are required. Whatever is not listed is
 ignored and named in the certificate; what looks like a misspelt key is refused."""
-UPS = {"blueprint": "../../", "profile": "../", "deployment": ""}
+UPS = {"blueprint": "../../", "profile": "../", "deployment": "", "waivers": "../"}
 """Where the YAML files find the schemas; a submit file is JSON."""
 RULES_PAGE = """\
 # Rules of `mayfly check`
