@@ -26,11 +26,15 @@ class PlatformLimits:
         instances: at once, over all groups.
         vcpus: virtual CPUs at once, over all groups; None sets no bound.
         group_instances: instances at once of one group (`per_group` in the file); None sets no bound.
+        jobs: that the engine runs at once, over all workers.
+        jobs_per_group: that it runs at once of one group.
     """
 
     instances: int = 100
     vcpus: int | None = None
     group_instances: int | None = field(default=None, metadata={"yaml": "per_group"})
+    jobs: int = 400
+    jobs_per_group: int = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,17 +44,17 @@ class Network:
     Attributes:
         vpc: id of the VPC, or None for the default one.
         subnets: ids of its subnets; jobs are spread over them.
+        public_ip: whether instances on AWS get a public address; None gives one where there is no other way out, in
+            the default VPC.
     """
 
     vpc: str | None = None
     subnets: tuple[str, ...] = ()
-        public_ip: whether instances on AWS get a public address; None gives one where there is no other way out, in
-            the default VPC.
+    public_ip: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateStore:
-    public_ip: bool | None = None
     """Where Terraform's state lives on AWS: a versioned bucket that exists before the first apply."""
 
     bucket: str | None = None

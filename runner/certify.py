@@ -12,6 +12,7 @@ from runner.cloud_values import Cloud
 from runner.monitor import Patience, Signs, judge, when
 from runner.observe import Fleet, Observer
 from runner.signing import publish
+from runner.waiting import explain
 from state.certificate import Certificate, Event, TaskProgress, end_text, render_json, render_text, tell_steps
 from state.chronicle import Chronicle, Outcome, TaskEnding
 from state.errors import CloudError
@@ -120,6 +121,8 @@ class Certifier:
             statuses.append((now, record.ending.status))
         steps = tell_steps(statuses, record.ending, cloud_failed=any(line.kind == REFUSAL for line in story))
         notes = tuple(Event(at=line.at, text=line.text) for line in story if line.kind != "status")
+        if not final and record.status is JobStatus.ADMITTED:
+            notes += (Event(at=now, text=explain(self._ledger, record).why),)
         job = record.job
         certificate = Certificate(
             job=record.id,

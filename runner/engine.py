@@ -6,6 +6,7 @@ What was learnt by experiment and must stay so:
   jobs of a dead worker are put back into the queue by whoever notices first.
 * DBOS's own cancelling and time limits skip what follows, and so would leave machines behind. A job is stopped through
   the ledger, and every way out leads through `destroy`.
+* A step that raises `runner.stopping.Stopping` is not recorded: it is no `Exception`. The next worker does it again.
 * `destroy`, `settle` and `certify` are retried for ever: giving up would leak machines or money.
 """
 

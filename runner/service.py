@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 
@@ -20,6 +21,7 @@ from runner.cloud_values import Cloud, CloudSettings
 from runner.desk import Desk
 from runner.engine import Engine, Life
 from runner.gatekeeper import Gatehouse, keep_gate
+from runner.herald import Herald, keep_telling
 from runner.image import recipe_digest
 from runner.live_platform import LivePlatform
 from runner.lookups import Lookups
@@ -27,12 +29,14 @@ from runner.nets import clear, reconcile
 from runner.notify import PostOffice, keep_notifying, make_sender
 from runner.provisioner import Provisioner
 from runner.reaper import reap
+from runner.shop import AgentFile, Shop
 from runner.signing import open_signer
 from runner.slots import Slots
+from runner.stopping import Stopping, pause
 from runner.terraform import Terraform
 from runner.toolchain import find_toolchain
 from runner.watcher import Post, Watcher
-from runner.worker import AgentFile, Shop, Worker
+from runner.worker import Worker
 from state.backend import Backend
 from state.dispatch import Gate
 from state.inbox import Inbox
@@ -127,6 +131,8 @@ def run_watcher(site: Site, stop: Event) -> None:
     )
     keeper = Thread(target=keep_gate, args=(house, stop), name="gate", daemon=True)
     keeper.start()
+    herald = Herald(ledger=ledger, certifier=certifier, limits=lambda: platform().deployment.limits, clock=now)
+    Thread(target=keep_telling, args=(herald, stop), name="herald", daemon=True).start()
     # Not waited for at the end: a mail server that is slow delays nobody, and what it was not given stays due.
     Thread(target=keep_notifying, args=(office, stop), name="notices", daemon=True).start()
     # A loopback queue costs nothing to ask, and a short question lets Ctrl-C through at once.
@@ -162,12 +168,13 @@ def run_worker(site: Site, stop: Event) -> None:
             agent=AgentFile(path=agent.path, sha256=agent.sha256),
             jobs=site.jobs,
             clock=now,
-            wait=stop.wait,
+            wait=partial(pause, stop),
+            stopping=stop.is_set,
             pace=pace,
         )
     )
     engine = Engine(ledger.engine, lease=site.world.lease)
-    engine.start(life)
+    engine.start(life, per_group=deployment.limits.jobs_per_group, at_once=deployment.limits.jobs)
     reaper = Thread(target=keep_reaping, args=(cloud, ledger, platform, site, stop), name="reaper", daemon=True)
     reaper.start()
     log.info("worker %s is ready", engine.name)
@@ -204,10 +211,12 @@ def keep_reaping(cloud: Cloud, ledger: Ledger, platform: Platform, site: Site, s
                 ledger,
                 deployment=name,
                 clock=now,
-                wait=stop.wait,
+                wait=partial(pause, stop),
                 pause_s=site.world.reap_pause_s,
                 bucket_of=bucket_of,
             )
+        except Stopping:
+            return
         except Exception:  # and must not end them; that no round succeeds is told by the figures
             log.exception("reaping failed")
         stop.wait(site.world.reap_every.total_seconds())

@@ -58,7 +58,8 @@ class Shop:
         agent: what instances run.
         jobs: folder of the workspaces.
         clock: returns the time, UTC.
-        wait: sleeps; a shutdown may cut it short.
+        wait: sleeps, or raises `Stopping` when this process is to end.
+        stopping: says whether it is.
         look_s: seconds between two looks at a running job.
         patience: how long silence is taken for work.
         pace: how fast the account may start machines; None where nobody counts.
@@ -76,6 +77,7 @@ class Shop:
     jobs: Path
     clock: Callable[[], datetime]
     wait: Callable[[float], object]
+    stopping: Callable[[], bool] = lambda: False
     look_s: float = 1.0
     patience: Patience = field(default_factory=Patience)
     pace: Pace | None = None

@@ -55,7 +55,8 @@ def explain(ledger: Ledger, record: JobRecord) -> Explanation:
             ahead, total, since = place.ahead, place.total, record.changed
         else:
             others = place.with_engine - 1
-            words = f"It waits for a free worker: {others} other {'job' if others == 1 else 'jobs'} as well"
+            free = f"a free worker: {others} other {'job' if others == 1 else 'jobs'} as well"
+            words = f"It waits for {record.waits or free}"
             ahead, total, since = None, None, record.enqueued
         then = "its workspace is written and its machines are made"
         if stop is not None:

@@ -42,6 +42,23 @@ class Place:
     with_engine: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiter:
+    """A job that has no machines yet.
+
+    Attributes:
+        job: its id.
+        group: whose.
+        enqueued: whether it was handed to the engine.
+        waits: what it waits for, a clause; empty when nobody has said.
+    """
+
+    job: str
+    group: str
+    enqueued: bool
+    waits: str
+
+
 class Gate:
     """Hands admitted jobs to the engine."""
 
@@ -94,6 +111,28 @@ def place_of(engine: sa.Engine, job_id: str) -> Place:
             total=connection.execute(count.where(*_at_the_gate())).scalar() or 0,
             with_engine=connection.execute(handed).scalar() or 0,
         )
+
+
+def waiters(engine: sa.Engine, *, before: datetime) -> list[Waiter]:
+    """Return the jobs that were admitted before a moment and have not begun, in the order in which they came."""
+    query = (
+        sa.select(JOB.c.id, JOB.c.group_id, JOB.c.enqueued, JOB.c.waits)
+        .where(JOB.c.status == JobStatus.ADMITTED, JOB.c.changed < before)
+        .order_by(JOB.c.changed, JOB.c.id)
+    )
+    with engine.connect() as connection:
+        return [
+            Waiter(job=row.id, group=row.group_id, enqueued=row.enqueued is not None, waits=row.waits or "")
+            for row in connection.execute(query)
+        ]
+
+
+def under_way(engine: sa.Engine) -> dict[str, int]:
+    """Return how many jobs of each group the engine runs."""
+    idle = [JobStatus.ADMITTED, JobStatus.SUBMITTED, *FINAL]
+    query = sa.select(JOB.c.group_id, sa.func.count()).where(JOB.c.status.not_in(idle)).group_by(JOB.c.group_id)
+    with engine.connect() as connection:
+        return dict(connection.execute(query).tuples().all())
 
 
 def _at_the_gate() -> tuple[sa.ColumnElement[bool], ...]:

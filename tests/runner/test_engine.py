@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from runner.engine import Engine
+from runner.stopping import pause
 from state.database import connect, migrate, sqlite_url
 from state.job import Ending, JobStatus
 
@@ -63,6 +64,20 @@ class Script:
         self.note(f"certify {job_id}")
         self.over.set()
         return "done"
+
+
+class Waiting(Script):
+    """Waits at one step until it is to stop."""
+
+    def __init__(self, diary: Path, *, wait_at: str) -> None:
+        super().__init__(diary)
+        self.wait_at, self.stop, self.waits = wait_at, threading.Event(), threading.Event()
+
+    def note(self, what: str) -> None:
+        super().note(what)
+        if what.startswith(self.wait_at):
+            self.waits.set()
+            pause(self.stop, 60)
 
 
 @pytest.fixture
@@ -139,6 +154,27 @@ def test_destroying_is_tried_until_it_works(engine: Engine, tmp_path: Path) -> N
     engine.start(life, poll_s=0.05)
     assert life.over.wait(40)
     assert steps(life.diary).count("destroy") == 5
+
+
+@pytest.mark.slow
+def test_a_step_that_is_let_go_of_is_done_again_by_the_next_worker(engine: Engine, tmp_path: Path) -> None:
+    diary, step = tmp_path / "diary", "provision"
+    first = Waiting(diary, wait_at=step)
+    enqueue(engine, "j1")
+    engine.start(first, poll_s=0.05)
+    assert first.waits.wait(20)
+    first.stop.set()  # as a signal does: what waits ends, and then the engine
+    assert not first.over.wait(4)  # a step that failed would be tried again by now
+    engine.stop()
+    assert steps(diary)[-1] == step  # nothing was made of its end
+    following, life = Engine(engine.database, lease=timedelta(seconds=1)), Script(diary)
+    try:
+        following.start(life, poll_s=0.05)
+        assert life.over.wait(20)
+    finally:
+        following.stop()
+    assert steps(diary).count(step) == 2
+    assert "destroy j1 done" in diary.read_text()
 
 
 @pytest.mark.slow
