@@ -37,7 +37,8 @@ def connect(url: str) -> sa.Engine:
             # How many rows an INSERT made tells who was first; psycopg forgets it when SQLAlchemy closes the cursor.
             execution_options={"preserve_rowcount": True},
         )
-    engine = sa.create_engine(url, pool_size=5, max_overflow=10, pool_timeout=60)
+    # All are kept: one that overflows is opened, told its pragmas and thrown away for each statement.
+    engine = sa.create_engine(url, pool_size=15, max_overflow=0, pool_timeout=60)
 
     @sa.event.listens_for(engine, "connect")
     def settle(connection: Any, _: object) -> None:  # noqa: ANN401  (sqlite3's connection, untyped in SQLAlchemy's events)
