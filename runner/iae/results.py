@@ -110,7 +110,9 @@ def upload(
     on_trouble: Callable[[str], None],
     on_bytes: OnBytes,
 ) -> tuple[Uploaded, ...]:
-    """Upload files under a prefix, trying again until all are there or the deadline comes.
+    """Upload files under a prefix, trying again until the store lists them all or the deadline comes.
+
+    While the machine lives a file that is not there can be sent again; later nobody has it any more.
 
     Returns:
         what was uploaded, with checksums of the bytes on disk.
@@ -119,15 +121,20 @@ def upload(
         TaskError: UPLOAD_FAILED, or what `halt` raises.
     """
     listed = tuple(_list(found) for found in files)
-    pending: Sequence[Copy] = [
+    copies = [
         Copy(key=prefix + found.path, path=found.file, content_type=_content_type(found.path), crc32=known.crc32)
         for found, known in zip(files, listed, strict=True)
     ]
+    sizes = {prefix + found.path: found.size for found in files}
+    pending: Sequence[Copy] = copies
 
     def move() -> None:
         nonlocal pending
         pending = store.upload(bucket, pending, halt.check, on_bytes)
         require_all(pending, len(files), "written")
+        there = {one.key: one.size for one in store.scan(bucket, prefix)} if files else {}
+        pending = [copy for copy in copies if there.get(copy.key) != sizes[copy.key]]
+        require_all(pending, len(files), "found again")
 
     try:
         halt.persist(move, on_trouble)

@@ -114,3 +114,27 @@ def test_an_upload_that_cannot_be_is_said(folder: Path, error: Exception) -> Non
     with pytest.raises(TaskError, match="the results could not be uploaded") as caught:
         send(folder, store)
     assert caught.value.ending is Ending.UPLOAD_FAILED
+
+
+def test_a_file_that_the_store_took_and_lost_is_sent_again_while_the_machine_lives(folder: Path) -> None:
+    (folder / "a").write_text("one")
+    (folder / "b").write_text("two")
+    store, lost = FakeStore(), [f"{PREFIX}a"]
+
+    def lose(verb: str, _: str) -> None:
+        if verb == "scan" and lost:
+            store.objects[lost.pop()] = b"on"  # cut
+
+    store.refuse = lose
+    send(folder, store)
+    assert store.objects == {f"{PREFIX}a": b"one", f"{PREFIX}b": b"two"}
+    assert store.written.count(f"{PREFIX}b") == 1
+
+
+def test_a_file_that_is_never_there_is_an_upload_that_failed(folder: Path) -> None:
+    (folder / "a").write_text("one")
+    store = FakeStore()
+    store.refuse = lambda verb, _: store.objects.clear() if verb == "scan" else None
+    with pytest.raises(TaskError, match="1 of 1 files could not be found again yet") as caught:
+        send(folder, store)
+    assert caught.value.ending is Ending.UPLOAD_FAILED

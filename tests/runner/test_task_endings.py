@@ -297,3 +297,18 @@ def test_a_destroy_says_that_it_lives_for_as_long_as_it_holds_the_lock(tmp_path:
     assert stage.run() is JobStatus.DONE
     assert lived.is_set()
     assert leases.holders(NOW - timedelta(days=1)) == {"another-worker"}  # and nothing of it stays
+
+
+def test_many_results_are_compared_side_by_side(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, a_job())
+    names = [f"{number}.npy" for number in range(60)]
+    outputs = [listed(b"123") | {"path": name} for name in names]
+    stage.on_machine = lambda number, _: stage.report(number, files=dict.fromkeys(names, b"123"), outputs=outputs)
+    together, checksum = threading.Barrier(20), stage.cloud.checksum
+
+    def slow(bucket: str, key: str) -> str | None:
+        together.wait(5)  # breaks unless twenty are asked for at once
+        return checksum(bucket, key)
+
+    stage.cloud.checksum = slow  # type: ignore[method-assign]
+    assert stage.run() is JobStatus.DONE
