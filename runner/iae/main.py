@@ -37,15 +37,19 @@ def main(
         switch_off: turns the machine off.
 
     Returns:
-        0 when the task succeeded; nobody but a person at the console sees it.
+        0 when the task succeeded; nobody but a person at the console sees it. 2 for a command line that is none: that
+        is somebody who tries the agent on a computer that must stay on, for an instance's own script makes no such one.
     """
+    if len(arguments) != 2 or arguments[0] != "--manifest":  # noqa: PLR2004
+        tell(f"usage: agent.pyz --manifest FILE (and not {' '.join(arguments)!r}). It turns off the machine it ran on.")
+        return 2
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     os.umask(0o022)
     adopt_orphans()
     try:
-        manifest = read_manifest(_manifest_path(arguments))
+        manifest = read_manifest(Path(arguments[1]))
         user = choose_user()
         if root := environ.get("MAYFLY_IMAGE_ROOT"):  # no machine of its own: a plain process, on somebody's computer
             manifest, user = replace(manifest, image_root=Path(root)), None
@@ -71,13 +75,6 @@ def main(
         return 0 if outcome.ending is Ending.SUCCEEDED else 1
     finally:
         switch_off()
-
-
-def _manifest_path(arguments: Sequence[str]) -> Path:
-    option, *paths = arguments or [""]
-    if option != "--manifest" or len(paths) != 1:
-        raise TaskError(Ending.INTERNAL, f"usage: agent.pyz --manifest FILE (and not {' '.join(arguments)!r})")
-    return Path(paths[0])
 
 
 def _open_s3(manifest: Manifest, work: Path) -> Store:

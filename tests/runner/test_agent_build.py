@@ -19,6 +19,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from runner.agent_build import AgentArchive, build_agent, collect, pack
+from runner.iae.main import main
 from state.errors import EnvironmentMissingError
 from tests.fakes.agent import BUCKET, ROOT, raw_manifest
 
@@ -171,6 +172,16 @@ def test_a_manifest_that_cannot_be_read_still_turns_the_machine_off(site: Site) 
     assert agent.returncode == 1
     assert "version 9" in console
     assert site.is_off
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["manifest.json"]])
+def test_a_person_who_tries_the_agent_keeps_the_computer_on(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    off: list[str] = []
+    assert main(arguments, switch_off=lambda: off.append("off")) == 2
+    assert "usage: agent.pyz --manifest FILE" in capsys.readouterr().out
+    assert off == []
 
 
 def _is_running(site: Site) -> bool:
