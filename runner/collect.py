@@ -56,7 +56,7 @@ def check_results(cloud: Cloud, job: Job, all_signs: list[Signs]) -> dict[int, t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shelf:
-    """The results of a job as the store has them, sizes by key. What is read again is read one by one: it may be large."""
+    """The results of a job as the store has them: sizes by key. Files are read again one by one: each may be large."""
 
     cloud: Cloud
     bucket: str

@@ -19,6 +19,7 @@ from runner.cloud_values import Instance
 from runner.collect import check_results
 from runner.facts import note_facts, note_results
 from runner.furnish import Furnisher
+from runner.logs import complete_logs
 from runner.monitor import Gap, Signs, decide, decide_blind, progress
 from runner.observe import Fleet, Observer
 from runner.pricing import PROVISIONING, WRAP_UP
@@ -32,7 +33,6 @@ from state.backend import S3Backend
 from state.chronicle import Tried
 from state.errors import CloudError
 from state.job import Ending, Job, JobStatus
-from state.keys import ResultKeys
 from state.stops import StopRequest
 
 __all__ = ["AgentFile", "Certifier", "Shop", "Worker"]
@@ -302,15 +302,16 @@ class Worker:
     def certify(self, job_id: str) -> str:
         """Keep the workspace as evidence, write the last certificate and the end marker, and forget the workspace."""
         record, root = self.shop.ledger.job(job_id), self.shop.jobs / job_id
-        if root.exists():
-            self._keep_evidence(root, record.results)
+        if root.exists() and record.job is not None:
+            self._keep_evidence(root, record.job)
         status = self.shop.certifier.close(job_id)
         shutil.rmtree(root, ignore_errors=True)
         return status
 
-    def _keep_evidence(self, root: Path, keys: ResultKeys) -> None:
+    def _keep_evidence(self, root: Path, job: Job) -> None:
         try:
-            keep_evidence(self.shop.cloud, root, keys)
+            complete_logs(self.shop.cloud, job)
+            keep_evidence(self.shop.cloud, root, job.results)
         except CloudError as error:
             if error.retryable:
                 raise

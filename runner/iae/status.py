@@ -86,6 +86,7 @@ class Board:
             "cpu_usage": self.load.cpu_percent,
             "memory_usage": self.load.memory,
             "input": self.manifest.input.key,
+            "job": self.manifest.job,
             "instance": self.instance,
             "command": shlex.join(self.manifest.command),
             "starttime": format_time(self.started),

@@ -312,3 +312,24 @@ def test_many_results_are_compared_side_by_side(tmp_path: Path) -> None:
 
     stage.cloud.checksum = slow  # type: ignore[method-assign]
     assert stage.run() is JobStatus.DONE
+
+
+def test_a_task_that_could_not_send_its_log_has_one_all_the_same(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, a_job(datasets=2))
+    keys = stage.job.results
+
+    def act(number: int, machine: str) -> None:
+        for chunk in range(1, 12):
+            stage.cloud.write("demo-pca", keys.live(number, chunk), f"line {chunk}\n".encode())
+        if number:
+            stage.cloud.end(machine)  # killed
+        else:
+            stage.cloud.write("demo-pca", keys.log(0), b"whole\n")
+            stage.report(0)
+
+    stage.on_machine = act
+    stage.run()
+    assert stage.text(keys.log(0)) == "whole\n"
+    lines = stage.text(keys.log(1)).splitlines()
+    assert lines[:11] == [f"line {chunk}" for chunk in range(1, 12)]
+    assert "the log is cut here" in lines[-1]
