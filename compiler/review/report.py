@@ -123,7 +123,7 @@ def review(
         plans: of the affected roots, in order.
         platform: what the YAML says now.
         before: what it said before; None when nobody asked or when it could not be read.
-        unaffected: how many roots were left out.
+        unaffected: how many roots there are more than plans.
         removed: roots that are described no more.
         since: the revision of `before`.
         findings: of the policy rules, with waivers.
@@ -154,7 +154,7 @@ def review(
     return Review(
         deployment=platform.deployment.name,
         plans=known,
-        unaffected=unaffected,
+        unaffected=unaffected + _beyond(known, gone, platform),
         removed=gone,
         since=since,
         losses=tuple(losses),
@@ -168,6 +168,12 @@ def review(
         secretless=secretless,
         approval=approval,
     )
+
+
+def _beyond(plans: Iterable[RootPlan], gone: Iterable[Retired], platform: Platform) -> int:
+    """Count the plans of roots that no file describes: they are not among those that could have been left out."""
+    beyond = {one.root for one in gone} - {one.root for one in platform.retired}
+    return sum(1 for plan in plans if plan.root in beyond)
 
 
 def _retired(root: str, before: Platform | None) -> Retired:

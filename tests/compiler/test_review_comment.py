@@ -94,6 +94,16 @@ def test_roots_that_are_described_no_more_say_what_becomes_of_them(*, purge: boo
     assert ("stay" in render_markdown(made).partition("### Described no more")[2].splitlines()[2]) == (not purge)
 
 
+def test_a_removed_root_that_is_planned_is_none_of_those_left_out() -> None:
+    before = a_platform()
+    after = replace(before, blueprints={})
+    plans = [RootPlan(root="base"), RootPlan(root="analyses/pca")]
+    told = review(plans, after, before, removed=["analyses/pca"], unaffected=3 - len(plans), secretless=True)
+    assert told.unaffected == 2
+    known = replace(after, retired=(Retired(root="analyses/pca", purge=False),))
+    assert review(plans, known, before, removed=["analyses/pca"], unaffected=4 - len(plans)).unaffected == 2
+
+
 def test_a_story_that_is_told_is_no_note() -> None:
     before = a_platform()
     after = replace(before, blueprints={})
