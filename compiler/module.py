@@ -28,7 +28,8 @@ def read_provider_lock(project: Path) -> str:
     """Return the project's provider lock, which every root gets a copy of; empty when it carries none.
 
     It is Terraform's own `.terraform.lock.hcl`, committed beside mayfly.yaml: `terraform providers lock` writes it with
-    the checksums of every platform that a team uses. Without one, Terraform writes a lock when it prepares a root.
+    the checksums of every platform that a team uses. On AWS it binds (runner/provider_lock.py); without one, Terraform
+    writes a lock when it prepares a root.
     """
     path = project / PROVIDER_LOCK
     return path.read_text(encoding="utf-8") if path.is_file() else ""

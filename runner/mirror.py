@@ -48,14 +48,16 @@ def parse_version(text: str) -> tuple[int, ...]:
     return tuple(int(n) for n in re.findall(r"\d+", text.split("-", 1)[0]))
 
 
-def find_provider(env: Mapping[str, str], *, machine: Path = Path("/")) -> ProviderSource | None:
+def find_provider(env: Mapping[str, str], *, machine: Path = Path("/"), version: str = "") -> ProviderSource | None:
     """Return the newest acceptable AWS provider in the usual folders; None when there is none.
 
     Args:
         env: the environment; HOME, XDG_DATA_HOME, XDG_DATA_DIRS and TF_PLUGIN_CACHE_DIR say where to look.
         machine: the root of the file system.
+        version: no other one; empty for any.
     """
     found = [source for folder in _mirrors(env, machine) for source in _providers(folder)]
+    found = [source for source in found if version in ("", source.version)]
     return max(found, key=lambda source: parse_version(source.version), default=None)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import errno
+import hashlib
 import os
 import shutil
 import tempfile
@@ -34,6 +35,10 @@ NEEDS = f"""terraform {{
 WAY_OUT = (
     f"Connect this machine to the network once, or put the provider ({PROVIDER_FROM} or later, before "
     f"{PROVIDER_BEFORE}) into ~/.terraform.d/plugins/registry.terraform.io/hashicorp/aws/, as a zip file or unpacked."
+)
+LOCK_WAY_OUT = (
+    "The project's provider lock may lack the checksums of this kind of machine: `terraform providers lock "
+    "-platform=…` adds them (docs/aws-setup.md)."
 )
 
 
@@ -107,7 +112,9 @@ def find_prepared(toolchain: Toolchain) -> Prepared | None:
 
 
 def _folder(toolchain: Toolchain) -> Path:
-    return toolchain.cache / "prepared" / f"{toolchain.product}-{toolchain.provider or 'registry'}"
+    name = f"{toolchain.product}-{toolchain.provider or 'registry'}"
+    locked = f"-{hashlib.sha256(toolchain.lock.encode()).hexdigest()[:8]}" if toolchain.lock else ""
+    return toolchain.cache / "prepared" / f"{name}{locked}"
 
 
 def check_reach(host: str, *, timeout_s: float = REACH_S) -> str:
@@ -149,11 +156,14 @@ def _make(folder: Path, toolchain: Toolchain, init: Callable[[Path], None]) -> N
         new = Path(temporary, "root")
         new.mkdir()
         (new / "versions.tf").write_text(NEEDS, encoding="utf-8")
+        if toolchain.lock:  # `init` takes the version that it names, and holds it to the checksums
+            (new / LOCK_NAME).write_text(toolchain.lock, encoding="utf-8")
         try:
             init(new)
         except TerraformError as error:
             why = error.diagnostics[0] if error.diagnostics else str(error)
-            raise EnvironmentMissingError(f"The AWS provider cannot be prepared: {why} {WAY_OUT}") from error
+            way_out = LOCK_WAY_OUT if toolchain.lock else WAY_OUT
+            raise EnvironmentMissingError(f"The AWS provider cannot be prepared: {why} {way_out}") from error
         address = f"{host}/hashicorp/aws"
         (new / CONFIG_NAME).write_text(mirror_config(folder / ".terraform" / "providers", address), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)

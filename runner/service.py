@@ -27,6 +27,7 @@ from runner.live_platform import LivePlatform
 from runner.lookups import Lookups
 from runner.nets import clear, reconcile
 from runner.notify import PostOffice, keep_notifying, make_sender
+from runner.provider_lock import binding_lock
 from runner.provisioner import Provisioner
 from runner.reaper import reap
 from runner.shop import AgentFile, Shop
@@ -147,7 +148,7 @@ def run_worker(site: Site, stop: Event) -> None:
     """Carry jobs through their lives until `stop` is set; those under way are resumed by the next worker."""
     ledger, cloud = open_ledger(site.database), site.world.cloud(site.settings)
     platform = load_platform(site.project)
-    terraform = site.world.terraform() if site.world.terraform else open_terraform(site)
+    terraform = site.world.terraform() if site.world.terraform else open_terraform(site, platform)
     agent = site.world.agent(site.agents)
     deployment = platform.deployment
     certifier = Certifier(
@@ -182,9 +183,9 @@ def run_worker(site: Site, stop: Event) -> None:
     engine.stop()
 
 
-def open_terraform(site: Site) -> Terraform:
+def open_terraform(site: Site, platform: Platform) -> Terraform:
     """Return the Terraform that is installed, reaching the cloud of `site`."""
-    toolchain = find_toolchain(site.terraform, site.environment)
+    toolchain = find_toolchain(site.terraform, site.environment, lock=binding_lock(platform))
     # On AWS, credentials come from wherever this process has them; an emulator's are in its settings.
     found = {} if site.settings.endpoint else site.environment
     variables = {**found, **site.settings.environment()}

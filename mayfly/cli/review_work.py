@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -19,7 +18,7 @@ from compiler.review.values import Action, RootPlan
 from compiler.review.waivers import apply_waivers, load_waivers
 from mayfly.cli.context import Context
 from mayfly.cli.deploy import Deploy
-from mayfly.cli.open import cloud_for, deployer, generate
+from mayfly.cli.open import cloud_for, deployer, generate, toolchain_of
 from mayfly.cli.output import note
 from runner.review.planning import BUDGET_BYTES, Planned, Planner, count_lanes
 from runner.review.ready import Readier
@@ -27,7 +26,6 @@ from runner.review.revision import Revision, affected_roots, read_revision, remo
 from runner.review.saved import fingerprint, save_plans, state_identity
 from runner.review.secretless import plan_without_secrets, secretless_terraform
 from runner.slots import Slots
-from runner.toolchain import find_toolchain
 
 LOCK_S: Final = 10
 """How long a plan waits for a state that somebody else holds, seconds: its reader waits, too."""
@@ -90,7 +88,7 @@ def plan_nowhere(context: Context, platform: Platform, wanted: Wanted) -> Review
         if not roots:
             return _review(context, platform, wanted, [], before, secretless=True)
         slots = Slots(context.terraform_cache / "slots", count_lanes(wanted.memory, 2 * len(roots)) + 1)
-        toolchain = find_toolchain(context.terraform_cache, os.environ)
+        toolchain = toolchain_of(context, platform)
         plans = plan_without_secrets(
             secretless_terraform(toolchain, platform.deployment.region, slots),
             roots,

@@ -90,7 +90,7 @@ def running(
     Raises:
         EnvironmentMissingError: this machine has no Terraform, or nothing that is wanted could run on it.
     """
-    toolchain = toolchain_of(context)  # the worker needs it, too: without one, nothing is started
+    toolchain = toolchain_of(context, platform)  # the worker needs it, too: without one, nothing is started
     with ExitStack() as stack:
         local = stack.enter_context(start_cloud(context, platform)) if context.is_embedded(platform) else None
         if local is not None:
