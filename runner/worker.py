@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from compiler.job import render_workspace
 from runner.billing import Biller
@@ -20,8 +19,9 @@ from runner.collect import check_results
 from runner.facts import note_facts, note_results
 from runner.furnish import Furnisher
 from runner.logs import complete_logs
-from runner.monitor import Gap, Signs, decide, decide_blind, progress
+from runner.monitor import Gap, Signs, decide, progress
 from runner.observe import Fleet, Observer
+from runner.outlast import blind_ending, outlast
 from runner.pricing import PROVISIONING, WRAP_UP
 from runner.shop import AgentFile, Certifier, Shop
 from runner.sight import Sight
@@ -49,7 +49,6 @@ REST_S = 0.1
 """Seconds that each adds to the time between two certificates that only tell how far the work has come."""
 
 log = logging.getLogger(__name__)
-Answer = TypeVar("Answer")
 
 
 class Worker:
@@ -77,7 +76,7 @@ class Worker:
             return record.ending or (wish.ending if wish else None)
         job = record.admitted
         shop.ledger.advance(job_id, JobStatus.PROVISIONING, shop.clock())
-        return self._outlast(job, lambda: self._prepare(job), partial(self._give_up, job))
+        return outlast(shop, job, lambda: self._prepare(job), partial(blind_ending, shop, job))
 
     def _prepare(self, job: Job) -> Ending | None:
         shop, job_id = self.shop, job.id
@@ -115,8 +114,8 @@ class Worker:
 
     def provision(self, job_id: str) -> Ending | None:
         """Apply the workspace. A second call makes only what the first did not."""
-        job = self.shop.ledger.job(job_id).admitted
-        return self._outlast(job, lambda: self._provision(job), partial(self._give_up, job))
+        shop, job = self.shop, self.shop.ledger.job(job_id).admitted
+        return outlast(shop, job, lambda: self._provision(job), partial(blind_ending, shop, job))
 
     def _provision(self, job: Job) -> Ending | None:
         self._teller.shine(job, self.shop.ledger.stop_request(job.id))
@@ -151,30 +150,6 @@ class Worker:
         self._teller.write(job.id, signs, rest=timedelta(seconds=self._watched * REST_S))
         self._teller.shine(job, wish)
 
-    # Outages ----------------------------------------------------------------------------------------------------
-
-    def _outlast(
-        self, job: Job, act: Callable[[], Answer], give_up: Callable[[CloudError], Ending | None]
-    ) -> Answer | Ending:
-        """Do something again for as long as the cloud does not answer and `give_up` does not say how the job ends."""
-        while True:
-            try:
-                return act()
-            except CloudError as error:
-                if (ending := give_up(error)) is not None:
-                    return ending
-                if not error.retryable:
-                    raise
-                log.warning("job %s: %s", job.id, error)
-                self.shop.ledger.tell(job.id, f"{OUTAGE}: {error}", self.shop.clock(), once=f"outage/{error.code}")
-            self.shop.wait(OUTAGE_S)
-
-    def _give_up(self, job: Job, error: CloudError) -> Ending | None:
-        """Return how a job ends of which nothing can be seen: by a wish, or by its deadline, and not before."""
-        ledger, now = self.shop.ledger, self.shop.clock()
-        wish, deadline = ledger.stop_request(job.id), ledger.job(job.id).deadline
-        return decide_blind(job, wish=wish, deadline=deadline, now=now, why=str(error))
-
     # Watching ---------------------------------------------------------------------------------------------------
 
     @property
@@ -203,7 +178,7 @@ class Worker:
             except CloudError as error:
                 # Whatever it is: a job of which nothing can be seen must still end when it is wished or too late.
                 log.warning("job %s: %s", job.id, error)
-                ending = await asyncio.to_thread(self._give_up, job, error)
+                ending = await asyncio.to_thread(blind_ending, self.shop, job, error)
             if ending is not None:
                 return ending
             await asyncio.sleep(self._pace_s)
@@ -273,7 +248,7 @@ class Worker:
             reason = f"T{words[1:]}"
             return Ending(status=JobStatus.FAILED, reason=reason) if late or not error.retryable else None
 
-        return self._outlast(job, lambda: self._check(job, ending), give_up)
+        return outlast(shop, job, lambda: self._check(job, ending), give_up)
 
     def _check(self, job: Job, ending: Ending) -> Ending:
         shop, observer = self.shop, self._observer(job)
@@ -309,9 +284,12 @@ class Worker:
         return status
 
     def _keep_evidence(self, root: Path, job: Job) -> None:
+        cloud, backend = self.shop.cloud, self.shop.backend
         try:
-            complete_logs(self.shop.cloud, job)
-            keep_evidence(self.shop.cloud, root, job.results)
+            complete_logs(cloud, job)
+            keep_evidence(cloud, root, job.results)
+            if isinstance(backend, S3Backend):  # beside the workspace, and as useless as that once nothing is left
+                cloud.delete(backend.bucket, backend.settings(f"jobs/{job.id}")["key"])
         except CloudError as error:
             if error.retryable:
                 raise

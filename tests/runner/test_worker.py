@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 
 from compiler.job import iso
 from runner.cloud_values import LeftoverKind
+from runner.worker import Worker
+from state.backend import S3Backend
 from state.chronicle import Tried
 from state.errors import CloudError, TerraformError
 from state.job import Ending, JobStatus
@@ -166,10 +169,34 @@ def test_cancelling_interrupts_an_apply(stage: Stage) -> None:
     assert stage.ledger.job(stage.job.id).status is JobStatus.CANCELLED
 
 
-def test_a_job_past_its_deadline_is_taken_down(stage: Stage) -> None:
+def test_a_job_past_its_deadline_is_taken_down_though_its_agent_still_works(stage: Stage) -> None:
+    def work_on() -> None:
+        stage.pass_time(100_000)
+        said = b'{"status": "IN PROGRESS", "phase": "running", "stdout": {}}'
+        stage.cloud.write("demo-pca", stage.job.status_key(stage.job.tasks[0]), said)
+
+    when_up(stage, work_on)
+    assert stage.run() is JobStatus.TIMED_OUT
+    assert "reached its limit of 60 minutes while it was still working on a.npy" in stage.text(stage.job.results.end)
+    assert stage.left == []
+
+
+def test_an_agent_that_never_reported_is_said_rather_than_a_time_limit(stage: Stage) -> None:
     when_up(stage, lambda: stage.pass_time(100_000))
-    assert stage.run() is JobStatus.FAILED  # its agent never reported: that is said rather than a time limit
+    assert stage.run() is JobStatus.FAILED
     assert "never reported" in stage.text(stage.job.results.end)
+
+
+def test_the_state_of_a_job_in_s3_goes_with_its_workspace(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, a_job())
+    stage.cloud.make_bucket("states")
+    key = f"jobs/{stage.job.id}.tfstate"
+    stage.cloud.write("states", key, b"{}")
+    worker = Worker(replace(stage.worker.shop, backend=S3Backend(bucket="states", region="us-east-1")))
+    (worker.shop.jobs / stage.job.id).mkdir(parents=True)
+    stage.ledger.conclude(stage.job.id, DONE, NOW)
+    worker.certify(stage.job.id)
+    assert stage.cloud.head("states", key) is None
 
 
 def test_the_console_of_a_silent_machine_is_kept(stage: Stage) -> None:
