@@ -49,6 +49,7 @@ from state.errors import CloudError, EnvironmentMissingError
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_iam import IAMClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sts import STSClient
@@ -254,6 +255,17 @@ class AwsCloud(Machines):
 
     # people
 
+    def role_exists(self, name: str) -> bool:
+        """Tell whether there is a role. Who may not become it may ask all the same."""
+        try:
+            with self._calling("iam", f"looking for the role {name}"):
+                self._iam.get_role(RoleName=name)
+        except CloudError as error:
+            if error.code == "NoSuchEntity":
+                return False
+            raise
+        return True
+
     def assume_group(self, role_arn: str, session: str) -> CloudSettings:
         """Return settings that may for one hour do what a role may do; `session` names who, in AWS's own log."""
         with self._calling("sts", f"assuming the role {role_arn}"):
@@ -280,6 +292,10 @@ class AwsCloud(Machines):
     @property
     def _ec2(self) -> EC2Client:  # what Machines calls
         return cast("EC2Client", self._client("ec2"))
+
+    @property
+    def _iam(self) -> IAMClient:
+        return cast("IAMClient", self._client("iam"))
 
     @property
     def _sts(self) -> STSClient:

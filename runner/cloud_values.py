@@ -311,6 +311,10 @@ class Cloud(Protocol):
         """Register an AMI for an IAE's digest and return its id; again for the same name gives the same id."""
         ...
 
+    def role_exists(self, name: str) -> bool:
+        """Tell whether there is a role. Who may not become it may ask all the same."""
+        ...
+
     def assume_group(self, role_arn: str, session: str) -> CloudSettings:
         """Return short-lived settings that may do what a role may do."""
         ...

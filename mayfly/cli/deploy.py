@@ -156,9 +156,7 @@ class Deploy:
                     return False
                 next(iter(self.cloud.list(self.platform.bucket(blueprint.id), "")), None)
             else:
-                deployment = self.platform.deployment
-                role = names.role_arn(deployment.region, deployment.account, names.user_role(name, one))
-                self.cloud.assume_group(role, "mayfly-apply")
+                return self.cloud.role_exists(names.user_role(name, one))
         except CloudError:
             return False
         return True

@@ -91,7 +91,7 @@ def fake_rig() -> Rig:
         cloud=fake,
         make_bucket=fake.make_bucket,
         make_queue=fake.make_queue,
-        make_role=lambda name: f"arn:aws:iam::123456789012:role/{name}",
+        make_role=fake.make_role,
         send=fake.send,
         launch=fake.launch,
         leave=fake.leave,
@@ -418,6 +418,12 @@ def test_an_image_is_found_by_its_digest_and_registered_once(rig: Rig) -> None:
     assert rig.cloud.find_image(digest) == ami
     assert rig.cloud.register_image(name=f"iae-{digest[:32]}", digest=digest, architecture="x86_64") == ami
     assert rig.cloud.find_image("cd" * 32) is None
+
+
+def test_a_role_is_there_or_not(rig: Rig) -> None:
+    assert not rig.cloud.role_exists(f"{rig.mine}-people")
+    rig.make_role(f"{rig.mine}-people")
+    assert rig.cloud.role_exists(f"{rig.mine}-people")
 
 
 def test_a_group_gets_settings_of_its_own(rig: Rig) -> None:

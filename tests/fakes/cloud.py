@@ -178,6 +178,10 @@ class FakeCloud(Scene):
         self.store.images[name] = (ami, digest)
         return ami
 
+    def role_exists(self, name: str) -> bool:
+        self._enter("role_exists", name)
+        return name in self.store.roles
+
     def assume_group(self, role_arn: str, session: str) -> CloudSettings:
         self._enter("assume_group", role_arn)
         return replace(self.settings, access_key=f"AKIA{session}", secret_key="secret", session_token=role_arn)

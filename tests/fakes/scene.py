@@ -45,6 +45,7 @@ class FakeStore:
     objects: dict[str, dict[str, list[Stored]]] = field(default_factory=dict)
     queues: dict[str, FakeQueue] = field(default_factory=dict)
     wires: list[tuple[str, str, str]] = field(default_factory=list)
+    roles: set[str] = field(default_factory=set)
     machines: dict[str, Instance] = field(default_factory=dict)
     spot_prices: dict[str, Decimal] = field(default_factory=dict)
     consoles: dict[str, str] = field(default_factory=dict)
@@ -77,6 +78,10 @@ class Scene:
 
     def make_bucket(self, name: str) -> None:
         self.store.objects.setdefault(name, {})
+
+    def make_role(self, name: str) -> str:
+        self.store.roles.add(name)
+        return f"arn:aws:iam::{self.settings.account}:role/{name}"
 
     def make_queue(self, name: str) -> None:
         self.store.queues.setdefault(name, FakeQueue())

@@ -52,6 +52,7 @@ def a_cloud(*buckets: str) -> FakeCloud:
     cloud.make_queue("demo-events")
     for bucket in buckets:
         cloud.make_bucket(bucket)
+    cloud.make_role("demo-group-lab1")
     return cloud
 
 
@@ -119,6 +120,12 @@ def test_what_the_cloud_has_lost_is_applied_again(site: Site) -> None:
     site.cloud = a_cloud("demo-platform")
     site.apply()
     assert site.terraform.applied == ["pca"]
+
+
+def test_a_group_is_there_when_its_role_is_whoever_asks(site: Site) -> None:
+    assert site.deploy.exists("groups/lab1")
+    assert not site.deploy.exists("groups/lab2")
+    assert "assume_group" not in [name for name, _ in site.cloud.store.calls]
 
 
 def test_a_root_that_nothing_describes_any_more_is_named(site: Site) -> None:
