@@ -11,6 +11,7 @@ from decimal import Decimal
 from runner.cloud_values import Instance
 from runner.monitor import Signs, when
 from runner.shop import Shop
+from state.chronicle import Tried
 from state.errors import CloudError
 from state.job import Job
 from state.usage import Usage
@@ -45,7 +46,11 @@ class Biller:
         """
         shop, now, closed = self._shop, self._shop.clock(), self._closed.setdefault(job.id, set())
         gone = {one.id: one for one in found if one.is_gone and one.id not in closed}
-        forgotten = {one.task.number for one in all_signs if one.instance is None and one.task.number not in closed}
+        forgotten = {
+            one.task.number
+            for one in all_signs
+            if one.instance is None and one.task.number not in closed and not _waits(one)
+        }
         if not gone and not forgotten:
             return
         said = {one.task.number: (one.instance and one.instance.id, _farewell(one, now)) for one in all_signs}
@@ -88,6 +93,11 @@ class Biller:
             log.warning("job %s: the spot price of %s is not known: %s", job.id, one.id, error)
             price = None
         return standard if price is None else min(price, standard)
+
+
+def _waits(signs: Signs) -> bool:
+    """Whether a task has no machine because it is still to get one."""
+    return signs.attempt is not None and signs.attempt.outcome is not Tried.STARTED
 
 
 def _farewell(signs: Signs, now: datetime) -> datetime:

@@ -27,6 +27,8 @@ REFUSAL = "refusal"
 """Kind of the story lines that say what AWS refused."""
 REFUSED = frozenset({"AccessDenied", "NoSuchBucket"})
 """Errors of a bucket that will not take anything, however often it is asked."""
+INSIST = timedelta(days=1)
+"""How long the end of a job waits for its analysis's own bucket; its machines are gone by then, its cost is settled."""
 FRESH = timedelta(seconds=5)
 """A certificate in which only the clocks moved is written again after this long."""
 
@@ -90,13 +92,9 @@ class Certifier:
         try:
             self._finish(record, record.ending)
         except CloudError as error:
-            home = self._ledger.home_of(job_id)
-            if error.code not in REFUSED or home in {None, record.results.bucket}:
+            if error.code not in REFUSED:
                 raise
-            told = replace(record, results=keys_at_home(record, str(home)))
-            text = f"s3://{record.results.bucket} takes nothing more ({error}); told in s3://{home} instead"
-            self._ledger.tell(job_id, text, self._clock(), once="told-at-home")
-            self._finish(told, record.ending)
+            self._finish_elsewhere(record, record.ending, error)
         self._written.pop(job_id, None)
         return self._ledger.finish(job_id, self._clock())
 
@@ -104,6 +102,18 @@ class Certifier:
         signs = self._look(record.job) if record.job else []
         self._put(record, task_progress(record, signs, self._chronicle.outcomes(record.id)), final=True)
         self._cloud.write(record.results.bucket, record.results.end, end_text(ending).encode())
+
+    def _finish_elsewhere(self, record: JobRecord, ending: Ending, error: CloudError) -> None:
+        bucket, home = record.results.bucket, self._ledger.home_of(record.id)
+        if home is not None and home != bucket:
+            text = f"s3://{bucket} takes nothing more ({error}); told in s3://{home} instead"
+            self._ledger.tell(record.id, text, self._clock(), once="told-at-home")
+            self._finish(replace(record, results=keys_at_home(record, home)), ending)
+        elif self._clock() - record.changed < INSIST:
+            raise error
+        else:
+            text = f"nobody could be told, because s3://{bucket} takes nothing: {error}"
+            self._ledger.tell(record.id, text, self._clock(), once="untold")
 
     def _look(self, job: Job) -> list[Signs]:
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -181,7 +182,8 @@ class Desk:
             else:
                 log.info("%s %s: %d task(s)", "admitted" if outcome else "known", one.job.id, len(one.job.tasks))
                 if one.job in mended:
-                    self.certifier.write(one.job.id)
+                    with suppress(CloudError):  # the herald tells, too, only later
+                        self.certifier.write(one.job.id)
 
     def _forget_refusal(self, results: ResultKeys) -> bool:
         """Take away the end marker of a submission that was refused and is now made again in the same folder.

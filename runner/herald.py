@@ -68,8 +68,15 @@ class Herald:
         for job in news[:AT_ONCE]:
             if waiting[job].enqueued and waiting[job].waits != says[job]:
                 self.ledger.set_waiting(job, says[job] or None)
-            self.certifier.write(job)
             self.told[job] = says[job]
+            try:
+                self.certifier.write(job)
+            except CloudError as error:
+                if error.retryable:
+                    del self.told[job]
+                    raise
+                log.warning("job %s: it could not be told that it waits: %s", job, error)
+                continue
             self._mind(job)
         return len(news[:AT_ONCE])
 

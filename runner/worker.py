@@ -40,9 +40,8 @@ __all__ = ["AgentFile", "Certifier", "Shop", "Worker"]
 LEAST_RUN = timedelta(minutes=1)
 """A task that was interrupted is not started again for less time than this."""
 RESTARTS_AT_ONCE = 8
-OUTAGE_S = 10.0
-"""Seconds between two tries of something that the cloud did not answer."""
-OUTAGE = "AWS does not answer; it is asked again until it does"
+LOOKS_AT_FAILED = 3
+"""How often the results of a job that is not done are looked at when the store does not answer."""
 SHARE_S = 0.025
 """Seconds that each watched job adds to the time between two looks at the same one: at most 40 looks a second."""
 REST_S = 0.1
@@ -232,16 +231,20 @@ class Worker:
     def collect(self, job_id: str, ending: Ending) -> Ending:
         """Check that every file the agents reported is there, and keep what helps to understand a failure.
 
-        Only a job that is done waits for a store that does not answer: others may have machines that still run.
+        A job that is done waits for a store that does not answer; others not for long: their machines may still run.
         """
         shop, record = self.shop, self.shop.ledger.job(job_id)
         job, deadline = record.job, record.deadline
         if job is None or not (shop.jobs / job_id).exists():
             return ending
 
+        tries = iter(range(1, 1_000_000))
+
         def give_up(error: CloudError) -> Ending | None:
             words = f"the results could not be checked: {error}"
             if ending.status is not JobStatus.DONE:
+                if error.retryable and next(tries) < LOOKS_AT_FAILED:
+                    return None
                 shop.ledger.tell(job_id, words, shop.clock(), once="unchecked")
                 return ending
             late = deadline is None or shop.clock() >= deadline

@@ -88,6 +88,16 @@ def test_a_crowd_is_told_a_few_at_a_time_and_nobody_is_left_out(office: Office) 
     assert len(herald.told) == len(jobs)
 
 
+def test_a_bucket_that_refuses_keeps_nobody_else_from_being_told(office: Office) -> None:
+    admit(office, "t1", "t2")
+    office.cloud.fail_next("write", CloudError("no", service="s3", code="AccessDenied"))
+    herald = herald_of(office)
+    assert go_round(office, herald) == 2
+    written = [key for key in office.cloud.store.objects[BUCKET] if key.endswith("certificate.txt")]
+    assert len(written) == 1
+    assert go_round(office, herald) == 0
+
+
 class Slow:
     """A certifier that takes so long that the job is over when it is done."""
 
@@ -119,7 +129,11 @@ def test_the_herald_outlives_a_store_that_is_away(office: Office) -> None:
             if tried.is_set():
                 stop.set()
             tried.set()
-            raise (RuntimeError(job_id) if stop.is_set() else CloudError(job_id, service="s3", code="SlowDown"))
+            raise (
+                RuntimeError(job_id)
+                if stop.is_set()
+                else CloudError(job_id, service="s3", code="SlowDown", retryable=True)
+            )
 
     office.now += timedelta(seconds=10)
     herald = Herald(ledger=office.ledger, certifier=Failing(office), limits=lambda: LIMITS, clock=lambda: office.now)

@@ -112,6 +112,30 @@ def test_a_lost_bucket_of_the_users_own_is_told_of_in_the_analysiss(tmp_path: Pa
     assert "JOB TIMED OUT" in stage.text(f"{home}logs/certificate.txt")
 
 
+def test_nobody_insists_for_ever_on_telling_a_bucket_that_is_gone(stage: Stage) -> None:
+    job = stage.job.id
+    del stage.cloud.store.objects["demo-pca"]
+    ending = stage.worker.prepare(job)
+    assert ending is not None
+    stage.worker.destroy(job, ending)
+    stage.worker.settle(job)
+    with pytest.raises(CloudError, match="demo-pca does not exist"):
+        stage.worker.certify(job)
+    stage.pass_time(25 * 3600)
+    stage.worker.certify(job)
+    assert stage.ledger.job(job).status is JobStatus.FAILED
+    assert "nobody could be told, because s3://demo-pca takes nothing" in story(stage)
+
+
+def test_a_blip_of_the_store_does_not_cost_what_is_known_of_a_failed_job(stage: Stage) -> None:
+    furnish(stage)
+    stage.report(status="FAILED", ending="failed", reason="NaN")
+    stage.cloud.fail_next("list", AWAY, times=2)
+    failed = Ending(status=JobStatus.FAILED, reason="1 of 1 dataset failed")
+    assert stage.worker.collect(stage.job.id, failed) == failed
+    assert stage.chronicle.outcomes(stage.job.id)[0].reason == "NaN"
+
+
 def test_an_outage_before_the_machines_are_made_is_outlasted(stage: Stage) -> None:
     stage.cloud.fail_next("head", AWAY, times=20)  # the agent cannot be published
     stage.cloud.fail_next("leftovers", AWAY, times=20)  # what is left of the job cannot be asked for
