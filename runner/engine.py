@@ -21,11 +21,13 @@ import uuid
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Protocol
 
 import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, WorkflowStatus
 
+from runner.stopping import pause
 from state.job import Ending, JobStatus
 from state.lease import Leases
 
@@ -33,6 +35,9 @@ APPLICATION, VERSION, QUEUE, WORKFLOW = "mayfly", "job-v1", "jobs", "job"
 FOR_EVER = 10**9
 THREADS = 64
 """Effects block (a `terraform apply` takes 15 s): enough threads that a waiting job never holds up a destroy."""
+
+DATABASE_AWAY = timedelta(minutes=10)
+"""How long a step waits for the database to come back before that counts as a failure."""
 
 Step = Coroutine[Any, Any, Any]
 
@@ -152,7 +157,8 @@ class Engine:
     def _register(self, life: Life) -> None:
         def step(name: str, effect: Callable[..., Any], *, insist: bool = False) -> Callable[..., Step]:
             async def run(*arguments: str) -> Any:  # noqa: ANN401  (JSON: what DBOS records of a step)
-                return await asyncio.get_running_loop().run_in_executor(self._threads, effect, *arguments)
+                work = partial(self._outlast, name, effect, *arguments)
+                return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
             # Insisting tries every three seconds; a growing wait would overflow in an endless series.
             patience = {"max_attempts": FOR_EVER, "backoff_rate": 1.0} if insist else {"max_attempts": 3}
@@ -182,6 +188,18 @@ class Engine:
             await destroy(job, *ending)
             await settle(job)
             return str(await certify(job))
+
+    def _outlast(self, name: str, effect: Callable[..., Any], *arguments: str) -> Any:  # noqa: ANN401  (see `run`)
+        """Do an effect again while the database is away: restarting it must not end a job as failed."""
+        end = datetime.now(UTC) + DATABASE_AWAY
+        while True:
+            try:
+                return effect(*arguments)
+            except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+                if datetime.now(UTC) > end:
+                    raise
+                log.warning("%s of %s waits for the database: %s", name, arguments[0], error)
+            pause(self._stop, 1)
 
     def _keep_leases(self) -> None:
         while not self._stop.wait(self._lease.total_seconds() / 5):

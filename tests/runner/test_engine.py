@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from runner.engine import Engine
 from runner.stopping import pause
@@ -145,6 +146,24 @@ def test_a_step_that_keeps_failing_still_leads_to_destroy(engine: Engine, tmp_pa
     assert steps(life.diary)[-3:] == ["destroy", "settle", "certify"]
     expected = "done" if step == "monitor" else "failed"
     assert f"destroy j1 {expected}" in life.diary.read_text()
+
+
+class Restarting(Script):
+    """A life whose database goes away for a while at one step."""
+
+    def note(self, what: str) -> None:
+        try:
+            super().note(what)
+        except RuntimeError as error:
+            raise sa.exc.OperationalError("SELECT", {}, error) from error
+
+
+def test_a_database_that_restarts_fails_no_job(engine: Engine, tmp_path: Path) -> None:
+    life = Restarting(tmp_path / "diary", fail_at="provision", fails=4)  # more than a step is tried
+    enqueue(engine, "j1")
+    engine.start(life, poll_s=0.05)
+    assert life.over.wait(40)
+    assert "destroy j1 done" in life.diary.read_text()
 
 
 @pytest.mark.slow
