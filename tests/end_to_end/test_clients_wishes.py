@@ -1,8 +1,14 @@
-"""Storage of a client's own, and a cancel file: through real Terraform, as a plain client sees them."""
+"""Storage of a client's own, a cancel file, and the script in the docs: through real Terraform, as plain clients."""
 
 from __future__ import annotations
 
 import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +23,27 @@ pytestmark = [
     pytest.mark.cloud,
     pytest.mark.timeout(600),
 ]
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "storage.md"
+OURS = {"demo-pca": BUCKET, "recording.npy": "recording.txt", "n_components: 3": "mode: copy"}
+"""What the page says of the example platform, and what it is called here."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def script(living: Living, tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[str]]:
+    """The script of the page about storage, under way while the other tests of this file do theirs."""
+    folder = tmp_path_factory.mktemp("script")
+    [code] = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    for said, here in OURS.items():
+        assert said in code
+        code = code.replace(said, here)
+    (folder / "script.py").write_text(code)
+    (folder / "recording.txt").write_text("recorded")
+    sourced = shlex.quote(str(living.home / "cloud" / "env.sh"))
+    command = ["sh", "-c", f". {sourced} && exec {shlex.quote(sys.executable)} -I script.py"]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        yield process
+        process.kill()
 
 
 def read(s3: Any, key: str) -> str | None:
@@ -61,4 +88,11 @@ def test_a_job_on_storage_of_its_own_beside_one_that_is_cancelled_by_a_file(livi
     assert stopped.status is JobStatus.CANCELLED
     assert stopped.ending is not None
     assert "cancelled by its user: wrong data" in stopped.ending.reason
+    living.until(lambda: not living.left(), "everything to be gone")
+
+
+def test_the_script_of_the_page_about_storage_runs_as_it_stands(living: Living, script: subprocess.Popen[str]) -> None:
+    said, _ = script.communicate(timeout=300)
+    assert script.returncode == 0, said
+    assert said.startswith("end of analysis: done\n1 dataset processed.")
     living.until(lambda: not living.left(), "everything to be gone")
