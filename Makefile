@@ -9,7 +9,7 @@ BIN := .venv/bin
 # Most of an end-to-end test is the AWS provider waiting, so more tests than cores run side by side; those of a file
 # share a platform that takes a minute to bring up, so they stay together.
 WORKERS ?= 4
-# `make test TESTS=tests/state` or TESTS='-m "not slow"' runs a part; ARGS goes to `make bench` and `make demo`.
+# `make test TESTS=tests/state` or TESTS='-m "not slow"' runs a part; ARGS goes to `make bench`, `make demo` and `make lint`.
 TESTS ?=
 MINUTES ?= 20
 ARGS ?=
@@ -56,7 +56,7 @@ soak: setup-dev ## kill a platform for MINUTES=20, at every point and at random;
 
 .PHONY: lint
 lint: setup-dev ## style, types, layers, and Terraform's own checks of every module
-	@$(BIN)/python .ci/lint.py
+	@$(BIN)/python .ci/lint.py $(ARGS)
 
 .PHONY: audit
 audit: setup-dev ## checkov and parliament over all that is generated, in a venv of their own
