@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
 
 from compiler.blueprint import Blueprint
 from compiler.model import Platform
@@ -19,6 +18,7 @@ from compiler.profile import Period
 from runner.admission import admit
 from runner.cancelling import parse_cancel
 from runner.cloud_values import Cloud
+from runner.herald import Certifier
 from runner.intake import SIZE_LIMIT, parse_submission, results_of_unread, unknown_fields
 from runner.lookups import Lookups
 from state.certificate import end_text
@@ -35,16 +35,6 @@ EARLY = timedelta(minutes=2)
 NOT_OURS = "not a submission to an analysis of this deployment"
 
 log = logging.getLogger(__name__)
-
-
-class Certifier(Protocol):
-    """Tells a job's story to its user."""
-
-    def write(self, job_id: str) -> None:
-        """Write the certificate as it stands."""
-
-    def close(self, job_id: str) -> JobStatus:
-        """Write the certificate and the end marker."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
