@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Protocol
 
 from compiler.job import Agent, task_values
 from compiler.names import platform_bucket
@@ -52,10 +53,17 @@ _SHORT = {Shortage.CAPACITY: Tried.NO_CAPACITY, Shortage.QUOTA: Tried.QUOTA}
 Attend = Callable[[], bool]
 
 
+class Look(Protocol):
+    """Looks after the machines of a job that work already."""
+
+    def __call__(self, job: Job, *, fresh: bool = False) -> list[Signs]:
+        """Return what is seen; `fresh` leaves out nothing that was made a moment ago."""
+
+
 class Furnisher:
     """Gets a machine for every task that needs one."""
 
-    def __init__(self, shop: Shop, look: Callable[[Job], list[Signs]]) -> None:
+    def __init__(self, shop: Shop, look: Look) -> None:
         """Work with `shop`; `look` is called while Terraform is busy, to follow the machines that work already."""
         self._shop, self._look = shop, look
 
@@ -127,6 +135,7 @@ class Furnisher:
 
     def _apply(self, job: Job, wanting: list[Attempt]) -> None:
         shop, root = self._shop, self._shop.jobs / job.id
+        self._accept_quick(job)
         machines = self._machines(job) if self._has_instances(job) else {}
         machines = self._forget_replaced(job, machines, wanting)
         self._write_values(job, [one for one in wanting if one.number])
@@ -134,7 +143,7 @@ class Furnisher:
         # A machine that Terraform forgot (its process was killed) would write the same results as its successor.
         sweep(shop.cloud, deployment=shop.deployment.name, job=job.id, keep=known, wait=shop.wait)
         self._wait_for_turn(job, len(wanting))
-        with Attendant(partial(self._attend, job), every_s=shop.look_s) as stop:
+        with Attendant(partial(self._attend, job), every_s=shop.rhythm_s(len(job.tasks))) as stop:
             # Machines that Terraform made before are not looked at again: one that finished its task and terminated
             # itself would be made anew.
             summary = shop.terraform.apply(
@@ -210,17 +219,27 @@ class Furnisher:
         and turned itself off is a failure to it; to us it is a machine whose agent was heard.
         """
         shop, tainted = self._shop, self._machines(job, tainted=True)
-        heard = {one.instance.id for one in self._look(job) if one.instance and (one.heard or one.report)}
+        heard = {one.instance.id for one in self._look(job, fresh=True) if one.instance and (one.heard or one.report)}
         quick = [one for one in self.wanting(job) if tainted.get(one.task, ("", ""))[1] in heard]
-        if not quick:
-            return error
-        # First in Terraform's state: after a crash in between, they are kept like all that it has made.
-        shop.terraform.accept(shop.jobs / job.id, [tainted[one.task][0] for one in quick])
         for one in quick:
             shop.chronicle.mark(one, Tried.STARTED, instance=tainted[one.task][1])
         names = {tainted[one.task][1] for one in quick}
         left = [text for text in error.diagnostics if not any(name in text for name in names)]
         return TerraformError(str(error), command=error.command, diagnostics=left, log=error.log)
+
+    def _accept_quick(self, job: Job) -> None:
+        """Let Terraform's state, too, take machines as they are that were done before it looked at them.
+
+        Only now, before another apply, because that takes a Terraform for each.
+        """
+        current = self._shop.chronicle.current(job.id)
+        addresses = [
+            address
+            for task, (address, identity) in self._machines(job, tainted=True).items()
+            if task in current and current[task].outcome is Tried.STARTED and current[task].instance == identity
+        ]
+        if addresses:
+            self._shop.terraform.accept(self._shop.jobs / job.id, addresses)
 
     def _go_on(self, job: Job, outcome: Tried, error: TerraformError) -> None:
         """Try the next way for the tasks that got no machine; after the last one, wait and begin again, or give up."""

@@ -25,6 +25,10 @@ LOCK_LEASE = timedelta(seconds=60)
 """A worker that runs Terraform says so every look; after this long without it counts as dead, and its lock as left."""
 
 
+SHARE_S = 0.025
+"""Seconds that each watched task adds to the time between two looks at the same job: at most 40 tasks a second."""
+
+
 class Certifier(Protocol):
     """Tells a job's story to its user."""
 
@@ -82,6 +86,10 @@ class Shop:
     patience: Patience = field(default_factory=Patience)
     pace: Pace | None = None
     name: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
+
+    def rhythm_s(self, tasks: int) -> float:
+        """Return the seconds between two looks at the same job by one who watches so many tasks in all."""
+        return max(self.look_s, tasks * SHARE_S)
 
     @property
     def chronicle(self) -> Chronicle:

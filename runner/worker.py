@@ -42,8 +42,6 @@ LEAST_RUN = timedelta(minutes=1)
 RESTARTS_AT_ONCE = 8
 LOOKS_AT_FAILED = 3
 """How often the results of a job that is not done are looked at when the store does not answer."""
-SHARE_S = 0.025
-"""Seconds that each watched job adds to the time between two looks at the same one: at most 40 looks a second."""
 REST_S = 0.1
 """Seconds that each adds to the time between two certificates that only tell how far the work has come."""
 
@@ -61,6 +59,7 @@ class Worker:
         self._furnisher = Furnisher(shop, self._observe)
         self._tasks = TaskKeeper(shop)
         self._takedown = Takedown(shop, self.biller)
+        self._eyes: dict[str, Observer] = {}
         self._watched = 0
         self._known: dict[str, JobStatus] = {}  # so that a look that sees nothing new writes nothing
         # Restarting a task blocks for as long as Terraform takes; the looks at other jobs must not wait behind it.
@@ -128,15 +127,19 @@ class Worker:
         kinds = [one.offer for one in self.shop.chronicle.current(job.id).values() if one.instance]
         return ", ".join(f"{kinds.count(kind)} x {kind}" for kind in dict.fromkeys(kinds))
 
-    def _observe(self, job: Job) -> list[Signs]:
+    def _observe(self, job: Job, *, fresh: bool = False) -> list[Signs]:
         """Look at a job, and let ledger and certificate say what its machines are doing."""
         shop = self.shop
-        signs = self._observer(job).look(max_age_s=self._pace_s / 2)
+        signs = self._observer(job).look(max_age_s=0.0 if fresh else shop.look_s / 2)
         self._follow(job, signs, shop.ledger.stop_request(job.id))
         return signs
 
     def _observer(self, job: Job) -> Observer:
-        return Observer(self.shop.cloud, job, self._fleet, self.shop.chronicle)
+        """Return the eyes on a job, always the same: they remember what they have read."""
+        known = self._eyes.get(job.id)
+        if known is None:
+            known = self._eyes[job.id] = Observer(self.shop.cloud, job, self._fleet, self.shop.chronicle)
+        return known
 
     def _follow(self, job: Job, signs: list[Signs], wish: StopRequest | None) -> None:
         status = progress(signs)
@@ -151,19 +154,14 @@ class Worker:
 
     # Watching ---------------------------------------------------------------------------------------------------
 
-    @property
-    def _pace_s(self) -> float:
-        """Seconds between two looks at the same job."""
-        return max(self.shop.look_s, self._watched * SHARE_S)
-
     async def monitor(self, job_id: str) -> Ending:
         """Look again and again until the job is over; what is seen goes into ledger and certificate."""
         record = self.shop.ledger.job(job_id)
-        self._watched += 1
+        self._watched += len(record.admitted.tasks)
         try:
             return await self._watch(record.admitted, record.deadline or self.shop.clock())
         finally:
-            self._watched -= 1
+            self._watched -= len(record.admitted.tasks)
 
     async def _watch(self, job: Job, deadline: datetime) -> Ending:
         observer, sight = self._observer(job), Sight(self.shop.clock())
@@ -180,11 +178,11 @@ class Worker:
                 ending = await asyncio.to_thread(blind_ending, self.shop, job, error)
             if ending is not None:
                 return ending
-            await asyncio.sleep(self._pace_s)
+            await asyncio.sleep(self.shop.rhythm_s(self._watched))
 
     def _look(self, observer: Observer, sight: Sight) -> list[Signs]:
         sight.ask()
-        signs = observer.look(max_age_s=self._pace_s / 2)
+        signs = observer.look(max_age_s=self.shop.rhythm_s(self._watched) / 2)
         sight.see(self.shop.clock())
         return signs
 
@@ -271,6 +269,7 @@ class Worker:
         self._takedown.destroy(shop.ledger.job(job_id).admitted, ending)
         self._teller.forget(job_id)
         self._known.pop(job_id, None)
+        self._eyes.pop(job_id, None)
 
     def settle(self, job_id: str) -> None:
         """Turn the reservation into the real cost."""
