@@ -17,6 +17,7 @@ from state.job import FINAL, TRANSITIONS, Ending, Job, JobStatus
 from state.lease import Leases
 from state.ledger import Ledger, open_ledger
 from state.pace import PACE
+from state.reaped import REAPED
 from state.tables import METADATA, Instant
 from state.usage import Usage
 from tests.fakes.jobs import NOW, a_job, a_source
@@ -214,7 +215,7 @@ def test_migrations_make_exactly_the_tables_that_the_code_expects(tmp_path: Path
     made, meant = connect(sqlite_url(tmp_path / "a.db")), connect(sqlite_url(tmp_path / "b.db"))
     migrate(made)
     migrate(made)
-    assert {PACE.name, ATTEMPT.name} <= set(METADATA.tables)  # tables are known once their modules are imported
+    assert {PACE.name, ATTEMPT.name, REAPED.name} <= set(METADATA.tables)  # tables are known once their modules are imported
     METADATA.create_all(meant)
 
     def shape(engine: sa.Engine) -> dict[str, object]:
