@@ -215,7 +215,8 @@ def test_migrations_make_exactly_the_tables_that_the_code_expects(tmp_path: Path
     made, meant = connect(sqlite_url(tmp_path / "a.db")), connect(sqlite_url(tmp_path / "b.db"))
     migrate(made)
     migrate(made)
-    assert {PACE.name, ATTEMPT.name, REAPED.name} <= set(METADATA.tables)  # tables are known once their modules are imported
+    # Tables are known once their modules are imported.
+    assert {PACE.name, ATTEMPT.name, REAPED.name} <= set(METADATA.tables)
     METADATA.create_all(meant)
 
     def shape(engine: sa.Engine) -> dict[str, object]:
