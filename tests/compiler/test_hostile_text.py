@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from compiler.load import inspect_project
+from compiler.load import inspect_project, load_platform
 from compiler.platform import render_platform
 from compiler.shape import load_schema
 from runner.terraform import Terraform
@@ -35,16 +35,16 @@ BLUEPRINT: dict[str, Any] = {
     "keep_failed": "30m",
     "parameters": {"properties": {"p": {"title": "P", "type": "string", "default": "d", "examples": ["e"]}}},
     "outputs": [{"path": "a.csv", "title": "O"}],
-    "access": {"groups": ["lab1"], "users": ["a@b.example"]},
+    "access": {"groups": ["lab1"], "users": ["user@b.example"]},
     "bucket": "demo-bucket",
-    "contact": "a@b.example",
+    "contact": "contact@b.example",
     "citation": "C",
     "retention": {"results_days": 90},
 }
 PROFILE: dict[str, Any] = {
     "id": "lab1",
     "title": "T",
-    "members": [{"name": "N", "email": "a@b.example", "role": "owner"}],
+    "members": [{"name": "N", "email": "a@b.example", "role": "owner"}, {"name": "U", "email": "user@b.example"}],
     "analyses": ["tiny"],
     "collaborators": ["lab2"],
     "credentials": {"kind": "iam_user", "pgp_key": "AAAA"},
@@ -53,6 +53,8 @@ PROFILE: dict[str, Any] = {
 }
 DEPLOYMENT: dict[str, Any] = {
     "name": "demo",
+    "cloud": "aws",
+    "state": {"bucket": "demo-states"},
     "account": "123456789012",
     "region": "us-east-1",
     "tags": {"key": "value"},
@@ -128,7 +130,7 @@ def names_in(schema: Any) -> Iterator[str]:
 def test_no_field_with_text_is_left_out_here(name: str, data: dict[str, Any]) -> None:
     tried = {part for path in texts(data) for part in path}
     left = set(names_in(load_schema(name))) - tried
-    needs_more = {"renamed_from", "region", "analysis", "entry_point", "instance_type", "inputs", "state", "bucket"}
+    needs_more = {"renamed_from", "region", "analysis", "entry_point", "instance_type", "inputs", "bucket"}
     network = {"vpc", "subnets", "outside_buckets"}
     assert left <= needs_more | network
 
@@ -164,11 +166,77 @@ def test_a_text_is_refused_by_name_or_changes_values_only(hostile: Project, wher
             assert error.rule != "source"
         assert inspection.findings.errors
         return
-    before, after = structure(render_platform(plain)), structure(render_platform(inspection.platform))
-    assert after == before
-    for name, rendered in render_platform(inspection.platform).items():
-        if name.endswith(".auto.tfvars.json"):
-            json.loads(rendered)
+    before, after = render_platform(plain), render_platform(inspection.platform)
+    assert structure(after) == structure(before)
+    was = value_at(where)
+    assert values_in(after) == {path: said_instead(path, value, was, text) for path, value in values_in(before).items()}
+
+
+def value_at(where: Where) -> str:
+    value: Any = FILES[where[0]]
+    for part in where[1]:
+        value = value[part]
+    plain: str = value
+    return plain
+
+
+def values_in(files: dict[str, str]) -> dict[tuple[str | int, ...], Any]:
+    """Every value that Terraform is given, by root, name and place, but the hash of what the values say."""
+    given = {path: json.loads(text) for path, text in files.items() if path.endswith(".auto.tfvars.json")}
+    return {path: value for path, value in leaves(given) if path[-1] != "version_id"}
+
+
+def leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    rows = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    if not rows and value not in ({}, []):
+        yield path, value
+    for key, part in rows:
+        yield from leaves(part, (*path, key))
+
+
+def said_instead(path: tuple[str | int, ...], value: Any, was: str, text: str) -> Any:
+    """What stands where a value stood, when one text of a person is another: that text, unchanged and nowhere else."""
+    return text if value == was and path[-1] not in OURS else value
+
+
+OURS = {"partition", "region", "account", "archive_class"}
+"""Values that one of the texts above may be equal to by chance."""
+
+
+@pytest.mark.parametrize(
+    ("where", "text"),
+    [
+        (("users/lab1.yaml", ("members", 0, "email")), "${file(`x`)}%{if}'\"<b>@b.example"),
+        (("mayfly.yaml", ("tags", "key")), "\u00e9\u4e2d =+@:/-_."),
+        (("mayfly.yaml", ("cors_origins", 0)), "http://other.example:8000"),
+        (("mayfly.yaml", ("permissions_boundary",)), "arn:aws:iam::aws:policy/a+=,.@_/-"),
+        (("users/lab1.yaml", ("credentials", "pgp_key")), "BBBB"),
+    ],
+)
+def test_texts_that_terraform_is_given_are_among_those_tried(hostile: Project, where: Where, text: str) -> None:
+    write(hostile, with_text(where, text))
+    platform = inspect_project(hostile.folder).platform
+    assert platform is not None, hostile.errors()
+    assert text in values_in(render_platform(platform)).values()
+
+
+@pytest.mark.slow
+@pytest.mark.terraform
+@pytest.mark.parametrize("root", ["base", "analyses/tiny"])
+def test_terraform_takes_every_value_as_it_is(tmp_path: Path, root: str) -> None:
+    """A real plan of the other roots, with a tag that no check of ours would let through."""
+    made = Project(folder=tmp_path / "project")
+    made.add_blueprint("tiny", "id: tiny\ntitle: T\nstage: public\nresources: [{instance_type: t3.medium}]\n")
+    made.write("mayfly.yaml", spell({**ON_AWS, "tags": {"key": "PLAIN"}}))
+    files = render_platform(load_platform(made.folder))
+    text = '"${file(`x`)}%{if}"\n<b>`id`$(id)\'#//EOF\N{PILE OF POO}\\'
+    hostile = {path: content.replace('"PLAIN"', json.dumps(text)) for path, content in files.items()}
+    plans = {name: plan_of(tmp_path / name, one, root) for name, one in (("plain", files), ("hostile", hostile))}
+    made_by = {name: sorted(change["address"] for change in plan["resource_changes"]) for name, plan in plans.items()}
+    assert made_by["hostile"] == made_by["plain"]
+    said = {name: list(texts_of(plan["planned_values"])) for name, plan in plans.items()}
+    assert said["plain"].count("PLAIN") > 0
+    assert said["hostile"] == [text if one == "PLAIN" else one for one in said["plain"]]
 
 
 @pytest.mark.slow
