@@ -50,14 +50,17 @@ def monitoring(quick: bool) -> bool:
 
 
 def transfer(quick: bool) -> bool:
-    """Fetch a large object."""
+    """Move a large object."""
     size = GB // 2 if quick else 2 * GB
     found = ask("transfer", size, 3)
-    ours, plain = ([dict(one) for one in found[kind]] for kind in ("agent", "boto3"))  # type: ignore[attr-defined]
-    ratios = [b["s"] / a["s"] for a, b in zip(ours, plain, strict=True)]
-    print(f"{size / GB:g} GB from a store on loopback, in turns with boto3's download_file")
-    good = show("speed of the agent's transfer : boto3's", median(ratios), 0.8, at_most=False)
-    return show("memory that grew meanwhile, MB", max(one["MB"] for one in ours), 200) and good
+    print(f"{size / GB:g} GB from and to a store on loopback, in turns with the AWS CLI")
+    good = []
+    for way in ("down", "up"):
+        ours, cli = ([dict(one) for one in found[f"{way} {who}"]] for who in ("agent", "aws"))  # type: ignore[attr-defined]
+        ratio = median(b["s"] / a["s"] for a, b in zip(ours, cli, strict=True))
+        good.append(show(f"speed {way} : the AWS CLI's", ratio, 0.8, at_most=False))
+        good.append(show("memory that grew meanwhile, MB", max(one["MB"] for one in ours), 200))
+    return all(good)
 
 
 def platform_parts(only: str, large: int, jobs: int) -> list[bool]:
