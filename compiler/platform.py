@@ -4,7 +4,7 @@ A root is thin: a provider, one module call, and variables whose values stand in
 Terraform reads literally. The HCL is the same for every platform but for its header and its backend.
 
 A root of an analysis is called by the id that the analysis was born with, so that a rename finds the same folder and
-the same state (docs/decisions/0002-names-outlive-renames.md).
+the same state (docs/decisions/0020-names-outlive-renames.md).
 """
 
 from __future__ import annotations
@@ -112,11 +112,17 @@ def common_values(deployment: Deployment) -> dict[str, Any]:
     return {"deployment": deployment.name, "region": deployment.region, "tags": deployment.tags}
 
 
+def _arn_values(deployment: Deployment) -> dict[str, str]:
+    """Return what ARNs are composed of, beside the region that every root is given: policies are known when planned."""
+    return {"partition": names.partition(deployment.region), "account": deployment.account}
+
+
 def base_values(platform: Platform) -> dict[str, Any]:
     """Return the values of the base root."""
     deployment = platform.deployment
     return {
         **common_values(deployment),
+        **_arn_values(deployment),
         "platform_bucket": names.platform_bucket(deployment.name),
         "queue": names.queue(deployment.name),
         "dead_letter_queue": names.dead_letter_queue(deployment.name),
@@ -152,6 +158,7 @@ def group_values(platform: Platform, group: Group) -> dict[str, Any]:
     user, instance = iam.user_policies(platform, group.id), iam.instance_policies(platform, group.id)
     return {
         **common_values(deployment),
+        **_arn_values(deployment),
         "group": group.id,
         "user_role": names.user_role(deployment.name, group.id),
         "instance_role": names.instance_role(deployment.name, group.id),

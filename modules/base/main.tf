@@ -7,14 +7,13 @@ locals {
     "mayfly:managed-by" = "mayfly"
   })
 
-  # Partition, region and account, read from an ARN that exists anyway: a data source would need the network to plan.
-  arn                   = split(":", aws_cloudwatch_event_rule.submissions.arn)
-  sqs_prefix            = "arn:${local.arn[1]}:sqs:${local.arn[3]}:${local.arn[4]}"
+  # Composed, not asked for: a policy whose text is known when it is planned can be reviewed.
+  sqs_prefix            = "arn:${var.partition}:sqs:${var.region}:${var.account}"
   queue_arn             = "${local.sqs_prefix}:${var.queue}"
   dead_letter_queue_arn = "${local.sqs_prefix}:${var.dead_letter_queue}"
-  account_root          = "arn:${local.arn[1]}:iam::${local.arn[4]}:root"
-
-  platform_bucket_arn = "arn:${local.arn[1]}:s3:::${var.platform_bucket}"
+  rule_arn              = "arn:${var.partition}:events:${var.region}:${var.account}:rule/${var.rule}"
+  account_root          = "arn:${var.partition}:iam::${var.account}:root"
+  platform_bucket_arn   = "arn:${var.partition}:s3:::${var.platform_bucket}"
 
   refuse_plain_http = {
     Sid       = "RefusePlainHttp"
@@ -135,10 +134,11 @@ resource "aws_sqs_queue" "dead_letters" {
     sourceQueueArns   = [local.queue_arn]
   })
 
-  policy = var.require_tls ? jsonencode({
+  # Never null: what the provider would fill in then could not be reviewed.
+  policy = jsonencode({
     Version   = "2012-10-17"
-    Statement = [merge(local.refuse_plain_http, { Action = "sqs:*", Resource = local.dead_letter_queue_arn })]
-  }) : null
+    Statement = var.require_tls ? [merge(local.refuse_plain_http, { Action = "sqs:*", Resource = local.dead_letter_queue_arn })] : []
+  })
 }
 
 resource "aws_sqs_queue" "events" {
@@ -164,7 +164,7 @@ resource "aws_sqs_queue" "events" {
         Principal = { Service = "events.amazonaws.com" }
         Action    = "sqs:SendMessage"
         Resource  = local.queue_arn
-        Condition = { ArnEquals = { "aws:SourceArn" = aws_cloudwatch_event_rule.submissions.arn } }
+        Condition = { ArnEquals = { "aws:SourceArn" = local.rule_arn } }
       }],
       var.require_tls ? [merge(local.refuse_plain_http, { Action = "sqs:*", Resource = local.queue_arn })] : [],
     )

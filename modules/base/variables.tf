@@ -9,6 +9,40 @@ variable "deployment" {
   }
 }
 
+variable "partition" {
+  description = "First part of every ARN: aws, or aws-cn, or aws-us-gov."
+  type        = string
+  nullable    = false
+  default     = "aws"
+
+  validation {
+    condition     = can(regex("^aws(-[a-z]+)*$", var.partition))
+    error_message = "partition: aws, aws-cn, aws-us-gov …"
+  }
+}
+
+variable "region" {
+  description = "Region of the queues and the rule, part of ARNs."
+  type        = string
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]+$", var.region))
+    error_message = "region: the id of a region, such as eu-central-1."
+  }
+}
+
+variable "account" {
+  description = "The account's twelve digits, part of ARNs."
+  type        = string
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[0-9]{12}$", var.account))
+    error_message = "account: twelve digits."
+  }
+}
+
 variable "platform_bucket" {
   description = "Name of the bucket that holds what the platform itself needs, for example the agent."
   type        = string

@@ -8,9 +8,10 @@ locals {
     "mayfly:group"      = var.group
   })
 
-  # Partition and account, read from an ARN that exists anyway: a data source would need the network to plan.
-  arn          = split(":", aws_iam_role.instance.arn)
-  account_root = "arn:${local.arn[1]}:iam::${local.arn[4]}:root"
+  # Composed, not asked for: a policy whose text is known when it is planned can be reviewed.
+  iam_prefix    = "arn:${var.partition}:iam::${var.account}"
+  account_root  = "${local.iam_prefix}:root"
+  user_role_arn = "${local.iam_prefix}:role/${var.user_role}"
 }
 
 resource "aws_iam_role" "user" {
@@ -122,7 +123,7 @@ resource "aws_iam_user_policy" "member" {
     Statement = [{
       Effect   = "Allow"
       Action   = ["sts:AssumeRole"]
-      Resource = [aws_iam_role.user.arn]
+      Resource = [local.user_role_arn]
     }]
   })
 }

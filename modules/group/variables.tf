@@ -9,6 +9,29 @@ variable "deployment" {
   }
 }
 
+variable "partition" {
+  description = "First part of every ARN: aws, or aws-cn, or aws-us-gov."
+  type        = string
+  nullable    = false
+  default     = "aws"
+
+  validation {
+    condition     = can(regex("^aws(-[a-z]+)*$", var.partition))
+    error_message = "partition: aws, aws-cn, aws-us-gov …"
+  }
+}
+
+variable "account" {
+  description = "The account's twelve digits, part of ARNs."
+  type        = string
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[0-9]{12}$", var.account))
+    error_message = "account: twelve digits."
+  }
+}
+
 variable "group" {
   description = "Id of the user group, the name of its profile file."
   type        = string

@@ -6,6 +6,7 @@ is planned from nothing, as it was and as it is, and the two are compared.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -34,6 +35,7 @@ provider "aws" {
   skip_requesting_account_id  = true
 }
 """
+ROOT: Final = re.compile(r"(base|(?:analyses|groups)/[^/]+)/main\.tf")
 BACKEND: Final = re.compile(r'\n*^  backend "\w+" \{\}\n', re.MULTILINE)
 
 
@@ -54,6 +56,8 @@ def plan_without_secrets(
 ) -> list[RootPlan]:
     """Plan roots as they are, and as they were where they were, and return what changes between the two.
 
+    Roots that are described no more are planned as they were, and come last: what they made goes, or stays behind.
+
     Args:
         terraform: one without credentials.
         roots: which.
@@ -63,13 +67,34 @@ def plan_without_secrets(
         on_result: told of each root as it is done; of what it was, too, with the name `before/ROOT`.
         memory: the most memory, bytes.
     """
-    folders = {root: _write(work / "after", after, root) for root in roots}
+    gone = sorted(_described(before) - _described(after))
+    live = [root for root in roots if root not in gone]
+    folders = {root: _write(work / "after", after, root) for root in live}
     folders |= {
-        f"before/{root}": _write(work / "before", before, root) for root in roots if f"{root}/main.tf" in before
+        f"before/{root}": _write(work / "before", before, root)
+        for root in (*live, *gone)
+        if f"{root}/main.tf" in before
     }
     planner = Planner(terraform=terraform, ready=None, plans=work / "plans", refresh=False, memory=memory)
     done = {one.root: one for one in planner.plan(folders, on_result)}
-    return [_compare(root, done[root], done.get(f"before/{root}")) for root in roots]
+    return [
+        *(_compare(root, done[root], done.get(f"before/{root}"), same=_is_same(before, after, root)) for root in live),
+        *(_take_leave(root, done[f"before/{root}"], before) for root in gone),
+    ]
+
+
+def _described(files: Mapping[str, str]) -> set[str]:
+    """Return the roots that make something, without those that only let go of what was made."""
+    named = {found[1] for path in files if (found := ROOT.fullmatch(path))}
+    return {root for root in named if f"{root}/retired.auto.tfvars.json" not in files}
+
+
+def _is_same(before: Mapping[str, str], after: Mapping[str, str], root: str) -> bool:
+    """Whether all files of a root are what they were."""
+    old, new = (
+        {path: text for path, text in files.items() if path.startswith(f"{root}/")} for files in (before, after)
+    )
+    return old == new
 
 
 def _write(folder: Path, files: Mapping[str, str], root: str) -> Path:
@@ -83,9 +108,18 @@ def _write(folder: Path, files: Mapping[str, str], root: str) -> Path:
     return folder / root
 
 
-def _compare(root: str, after: Planned, before: Planned | None) -> RootPlan:
+def _compare(root: str, after: Planned, before: Planned | None, *, same: bool) -> RootPlan:
     if after.error:
         return RootPlan(root=root, error=after.error)
     if before is not None and before.error:
         return RootPlan(root=root, error=f"as it was: {before.error}")
-    return read_plan(root, compare_plans(before.raw if before else None, after.raw))
+    return read_plan(root, compare_plans(before.raw if before else None, after.raw, same=same))
+
+
+def _take_leave(root: str, before: Planned, files: Mapping[str, str]) -> RootPlan:
+    """Return what becomes of a root that is described no more: a bucket goes only when its blueprint said so."""
+    if before.error:
+        return RootPlan(root=root, error=f"as it was: {before.error}")
+    values = files.get(f"{root}/analysis.auto.tfvars.json")
+    keep = values is not None and not json.loads(values)["purge"]
+    return read_plan(root, compare_plans(before.raw, None, keep=keep))

@@ -80,8 +80,9 @@ def example_project(folder: Path) -> Project:
 
 
 def aws_project(folder: Path) -> Project:
-    """Make a platform of three analyses on AWS that uses everything a root can hold."""
+    """Make a platform of three analyses on AWS that uses everything a root can hold, and breaks no rule unexplained."""
     made = Project(folder=folder)
+    minimal = MINIMAL + "environment: {image: {eu-central-1: ami-0123456789abcdef0}}\n"
     made.write(
         "mayfly.yaml",
         """\
@@ -96,14 +97,24 @@ def aws_project(folder: Path) -> Project:
         cors_origins: [https://mayfly.example, "http://localhost:8000"]
         """,
     )
-    made.add_blueprint("renamed", MINIMAL.replace("tiny", "renamed") + "renamed_from: first-name\n")
+    made.add_blueprint("renamed", minimal.replace("tiny", "renamed") + "renamed_from: first-name\n")
     made.add_blueprint(
         "kept-for-a-while",
-        MINIMAL.replace("tiny", "kept-for-a-while")
+        minimal.replace("tiny", "kept-for-a-while")
         + "bucket: a-bucket-with-a-name\n"
         + "retention: {inputs_days: 30, results_days: 400, archive_class: GLACIER_IR, archive_after_days: 90}\n",
     )
-    made.add_blueprint("going", MINIMAL.replace("tiny", "going") + "purge: true\n")
+    made.add_blueprint("going", minimal.replace("tiny", "going") + "purge: true\n")
+    made.write(
+        "policies/waivers.yaml",
+        """\
+        waivers:
+          - rule: MF004
+            root: analyses/going
+            reason: It is there to go.
+            expires: 2099-12-31
+        """,
+    )
     made.write(
         "users/lab1.yaml",
         """\
@@ -118,7 +129,15 @@ def aws_project(folder: Path) -> Project:
         storage: {retention_days: 200, outside_buckets: [lab1-own-data]}
         """,
     )
-    made.write("users/lab2.yaml", "id: lab2\ntitle: Lab Two\nanalyses: [renamed]\n")
+    made.write(
+        "users/lab2.yaml",
+        """\
+        id: lab2
+        title: Lab Two
+        analyses: [renamed]
+        credentials: {kind: iam_user, pgp_key: aGVsbG8=}
+        """,
+    )
     return _with_short_modules(made)
 
 

@@ -23,6 +23,8 @@ DEPLOYMENT = "lab-under-test"
 VALUES: dict[str, dict[str, Any]] = {
     "base": {
         "deployment": DEPLOYMENT,
+        "region": "us-east-1",
+        "account": "123456789012",
         "platform_bucket": f"{DEPLOYMENT}-platform",
         "queue": f"{DEPLOYMENT}-events",
         "dead_letter_queue": f"{DEPLOYMENT}-events-dead",
@@ -46,6 +48,7 @@ VALUES: dict[str, dict[str, Any]] = {
     },
     "group": {
         "deployment": DEPLOYMENT,
+        "account": "123456789012",
         "group": "lab1",
         "user_role": f"{DEPLOYMENT}-group-lab1",
         "instance_role": f"{DEPLOYMENT}-instance-lab1",

@@ -19,6 +19,8 @@ mock_provider "aws" {
 
 variables {
   deployment        = "demo"
+  region            = "eu-central-1"
+  account           = "123456789012"
   platform_bucket   = "demo-platform"
   queue             = "demo-events"
   dead_letter_queue = "demo-events-dead"
@@ -121,7 +123,7 @@ run "an_emulator_may_speak_plain_http" {
   }
 
   assert {
-    condition     = length(aws_s3_bucket_policy.platform) == 0 && length(jsondecode(aws_sqs_queue.events.policy).Statement) == 1
+    condition     = length(aws_s3_bucket_policy.platform) == 0 && length(jsondecode(aws_sqs_queue.events.policy).Statement) == 1 && jsondecode(aws_sqs_queue.dead_letters.policy).Statement == []
     error_message = "Without require_tls nothing is denied."
   }
 }
@@ -202,10 +204,43 @@ run "a_boundary_that_is_none" {
   expect_failures = [var.permissions_boundary]
 }
 
+run "every_policy_is_known_when_planned" {
+  command = plan
+
+  assert {
+    condition = alltrue([
+      for text in [aws_s3_bucket_policy.platform[0].policy, aws_sqs_queue.events.policy, aws_sqs_queue.dead_letters.policy, aws_iam_role.runner.assume_role_policy] :
+      strcontains(text, "123456789012") || strcontains(text, "arn:aws:s3:::demo-platform")
+    ])
+    error_message = "No policy waits for an ARN."
+  }
+}
+
+run "china_has_arns_of_its_own" {
+  command = plan
+
+  variables {
+    partition = "aws-cn"
+    region    = "cn-north-1"
+  }
+
+  assert {
+    condition = (
+      jsondecode(aws_sqs_queue.events.policy).Statement[0].Resource == "arn:aws-cn:sqs:cn-north-1:123456789012:demo-events" &&
+      jsondecode(aws_sqs_queue.events.policy).Statement[0].Condition.ArnEquals["aws:SourceArn"] == "arn:aws-cn:events:cn-north-1:123456789012:rule/demo-submissions" &&
+      jsondecode(aws_iam_role.runner.assume_role_policy).Statement[0].Principal.AWS == ["arn:aws-cn:iam::123456789012:root"]
+    )
+    error_message = "ARNs begin with the partition."
+  }
+}
+
 run "wrong_names_are_refused" {
   command = plan
 
   variables {
+    partition       = "azure"
+    region          = "Frankfurt"
+    account         = "1234"
     deployment      = "Demo"
     platform_bucket = "Demo_Platform"
     queue           = "a queue"
@@ -216,7 +251,7 @@ run "wrong_names_are_refused" {
   }
 
   expect_failures = [
-    var.deployment, var.platform_bucket, var.queue, var.rule, var.runner_role, var.runner_policy, var.trust,
+    var.partition, var.region, var.account, var.deployment, var.platform_bucket, var.queue, var.rule, var.runner_role, var.runner_policy, var.trust,
   ]
 }
 

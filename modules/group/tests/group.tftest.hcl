@@ -13,6 +13,7 @@ mock_provider "aws" {
 
 variables {
   deployment        = "demo"
+  account           = "123456789012"
   group             = "lab1"
   user_role         = "demo-group-lab1"
   instance_role     = "demo-instance-lab1"
@@ -81,6 +82,23 @@ run "trust_is_narrowed_to_who_is_named" {
   }
 }
 
+run "every_policy_is_known_when_planned" {
+  command = plan
+
+  variables {
+    partition = "aws-cn"
+    pgp_key   = "aGVsbG8="
+  }
+
+  assert {
+    condition = (
+      jsondecode(aws_iam_role.user.assume_role_policy).Statement[0].Principal.AWS == ["arn:aws-cn:iam::123456789012:root"] &&
+      jsondecode(aws_iam_user_policy.member[0].policy).Statement[0].Resource == ["arn:aws-cn:iam::123456789012:role/demo-group-lab1"]
+    )
+    error_message = "No policy waits for an ARN."
+  }
+}
+
 run "a_wildcard_is_not_trusted" {
   command = plan
 
@@ -105,12 +123,14 @@ run "wrong_ids_are_refused" {
   command = plan
 
   variables {
+    partition  = "azure"
+    account    = "1234"
     deployment = "Demo"
     group      = "a lab"
     user_role  = "a role"
   }
 
-  expect_failures = [var.deployment, var.group, var.user_role]
+  expect_failures = [var.partition, var.account, var.deployment, var.group, var.user_role]
 }
 
 run "a_wrong_instance_role_is_refused" {

@@ -19,6 +19,8 @@ module "base" {
   source = "../.."
 
   deployment           = "demo"
+  region               = "eu-central-1"
+  account              = "123456789012"
   platform_bucket      = "demo-platform"
   queue                = "demo-events"
   dead_letter_queue    = "demo-events-dead"

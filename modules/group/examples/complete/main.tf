@@ -19,6 +19,7 @@ module "group" {
   source = "../.."
 
   deployment    = "demo"
+  account       = "123456789012"
   group         = "lab1"
   user_role     = "demo-group-lab1"
   instance_role = "demo-instance-lab1"

@@ -29,6 +29,16 @@ variable "tags" {
   nullable = false
 }
 
+variable "partition" {
+  type     = string
+  nullable = false
+}
+
+variable "account" {
+  type     = string
+  nullable = false
+}
+
 variable "platform_bucket" {
   type     = string
   nullable = false
@@ -86,6 +96,9 @@ module "base" {
   source = "./module"
 
   deployment           = var.deployment
+  partition            = var.partition
+  region               = var.region
+  account              = var.account
   platform_bucket      = var.platform_bucket
   queue                = var.queue
   dead_letter_queue    = var.dead_letter_queue

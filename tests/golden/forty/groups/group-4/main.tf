@@ -29,6 +29,16 @@ variable "tags" {
   nullable = false
 }
 
+variable "partition" {
+  type     = string
+  nullable = false
+}
+
+variable "account" {
+  type     = string
+  nullable = false
+}
+
 variable "group" {
   type     = string
   nullable = false
@@ -101,6 +111,8 @@ module "group" {
   source = "./module"
 
   deployment                = var.deployment
+  partition                 = var.partition
+  account                   = var.account
   group                     = var.group
   user_role                 = var.user_role
   instance_role             = var.instance_role
