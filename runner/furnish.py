@@ -30,6 +30,7 @@ from runner.failures import LOCK_FIELD
 from runner.monitor import Signs
 from runner.reaper import sweep
 from runner.shop import LOCK_LEASE, Shop
+from runner.stopping import Stopping
 from runner.workspace import change_tasks, machines_in
 from state.backend import S3Backend
 from state.chronicle import Attempt, Tried
@@ -80,6 +81,8 @@ class Furnisher:
         shop, tries = self._shop, Counter[str]()
         self.attempts(job)
         while wanting := self.wanting(job):
+            if shop.stopping():
+                raise Stopping  # the next worker goes on from what the chronicle says
             try:
                 self._apply(job, wanting)
             except TerraformError as error:
@@ -97,6 +100,8 @@ class Furnisher:
         if wish is not None and wish.due <= self._shop.clock():
             return wish.ending
         self._keep_started(job)
+        if self._shop.stopping():
+            return None  # it was interrupted, which is no failure
         error = self._keep_quick(job, error)
         if not self.wanting(job) or self._break_dead_lock(job, error):
             return None
@@ -153,6 +158,7 @@ class Furnisher:
                 stop=stop.is_set,
                 refresh=not machines,
             )
+        shop.leases.release(self._lock_name(job))
         number = max(one.number for one in wanting)
         facts = {"add": summary.add, "change": summary.change, "destroy": summary.destroy}
         shop.chronicle.note(job.id, f"apply/{number}", {**facts, "seconds": round(summary.seconds, 1)})
@@ -162,7 +168,7 @@ class Furnisher:
         shop.leases.beat(self._lock_name(job), shop.clock())
         self._look(job)
         wish = shop.ledger.stop_request(job.id)
-        return wish is not None and wish.due <= shop.clock()
+        return shop.stopping() or (wish is not None and wish.due <= shop.clock())
 
     def _forget_replaced(
         self, job: Job, machines: dict[int, tuple[str, str]], wanting: Iterable[Attempt]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,8 @@ import pytest
 
 from compiler.parts import Choice, Price
 from runner.capacity import Shortage, offers, read_shortage, side_by_side
+from runner.stopping import Stopping, pause
+from runner.worker import Worker
 from state.chronicle import TaskEnding, Tried
 from state.errors import TerraformError
 from state.job import Ending, JobStatus, Offer, Policy
@@ -263,3 +268,36 @@ def test_over_budget_machines_are_told_to_save_what_they_have_and_then_go(tmp_pa
     said = stage.text(stage.job.results.platform)
     assert '"reason": "the budget is spent"' in said
     assert stage.chronicle.outcomes(stage.job.id)[0].ending is TaskEnding.OVER_BUDGET
+
+
+def test_a_worker_that_is_to_end_interrupts_its_apply_and_the_next_one_goes_on(tmp_path: Path) -> None:
+    stage, stop = Stage(tmp_path, a_job()), threading.Event()
+    shop, job = stage.worker.shop, stage.job.id
+    leaving = Worker(replace(shop, wait=partial(pause, stop), stopping=stop.is_set))
+    leaving.prepare(job)
+    stage.terraform.hold("apply")
+    with ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(leaving.provision, job)
+        moment = threading.Event()
+        while "apply" not in stage.terraform.commands() and not under_way.done():
+            moment.wait(0.01)
+        stop.set()
+        with pytest.raises(Stopping):
+            under_way.result(20)
+    assert stage.ledger.job(job).ending is None
+    assert stage.chronicle.current(job)[0].outcome is Tried.OPEN
+    stage.terraform.hold("apply").set()
+    stage.on_machine = lambda number, _: stage.report(number)
+    assert stage.run() is JobStatus.DONE
+    assert not any("Terraform failed" in line.text for line in stage.ledger.story(job))
+
+
+def test_a_worker_that_is_to_end_does_not_spin_through_its_pauses(tmp_path: Path) -> None:
+    stage, stop = Stage(tmp_path, a_job()), threading.Event()
+    stage.refuses = lambda _: NO_CAPACITY.format("m5")
+    leaving = Worker(replace(stage.worker.shop, wait=partial(pause, stop), stopping=stop.is_set))
+    leaving.prepare(stage.job.id)
+    stop.set()
+    with pytest.raises(Stopping):
+        leaving.provision(stage.job.id)
+    assert len(stage.asked) <= 1
