@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from compiler.load import load_platform
 from runner.mirror import platform_name
 from runner.prepared import prepare_provider
 from runner.provider_lock import binding_lock, locked_version
+from runner.terraform import Terraform
 from runner.toolchain import Toolchain, find_toolchain
 from state.errors import EnvironmentMissingError, TerraformError
 from tests.compiler.projects import REPOSITORY, aws_project, small_project
@@ -107,3 +110,13 @@ def test_a_lock_without_this_machine_s_checksums_names_the_way_out(tmp_path: Pat
     locked = find(tmp_path, env, lock("5.200.0") + "# sorry\n")
     with pytest.raises(EnvironmentMissingError, match="terraform providers lock -platform=…` adds them"):
         prepare_provider(locked, Init(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.terraform
+def test_terraform_takes_no_provider_with_another_checksum(tmp_path: Path) -> None:
+    ours = Terraform(find_toolchain(tmp_path / "free", os.environ), {}).lock_file()
+    assert Terraform(find_toolchain(tmp_path / "locked", os.environ, lock=ours), {}).lock_file() == ours
+    forged = re.sub(r'"(h1|zh):[^"]*"', '"h1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="', ours)
+    with pytest.raises(EnvironmentMissingError, match="checksums"):
+        Terraform(find_toolchain(tmp_path / "forged", os.environ, lock=forged), {}).lock_file()
