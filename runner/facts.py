@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Mapping
 
 from runner.monitor import Signs
+from runner.provisioner import ApplySummary
 from runner.shop import Shop
 from runner.workspace import file_hashes
 from state.job import Job
@@ -25,6 +27,13 @@ def note_facts(shop: Shop, job: Job) -> None:
     note(job.id, "module", {"sha256": hash_of(shop.module)})
     note(job.id, "providers", read_lock(lock.read_text(encoding="utf-8")) if lock.exists() else [])
     note(job.id, "workspace", file_hashes(root))
+
+
+def facts_of(summary: ApplySummary) -> dict[str, object]:
+    """Return what a certificate states of an apply: what was planned, by action, and what was done."""
+    planned = Counter(one.action for one in summary.planned)
+    done = {"add": summary.add, "change": summary.change, "destroy": summary.destroy}
+    return {**done, "planned": dict(sorted(planned.items())), "seconds": round(summary.seconds, 1)}
 
 
 def note_results(shop: Shop, job: Job, all_signs: list[Signs]) -> None:

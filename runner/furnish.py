@@ -26,6 +26,7 @@ from runner.capacity import (
     waiting_for,
 )
 from runner.certify import REFUSAL
+from runner.facts import facts_of
 from runner.failures import LOCK_FIELD
 from runner.monitor import Signs
 from runner.reaper import sweep
@@ -160,8 +161,7 @@ class Furnisher:
             )
         shop.leases.release(self._lock_name(job))
         number = max(one.number for one in wanting)
-        facts = {"add": summary.add, "change": summary.change, "destroy": summary.destroy}
-        shop.chronicle.note(job.id, f"apply/{number}", {**facts, "seconds": round(summary.seconds, 1)})
+        shop.chronicle.note(job.id, f"apply/{number}", facts_of(summary))
 
     def _attend(self, job: Job) -> bool:
         shop = self._shop

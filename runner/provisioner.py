@@ -55,6 +55,7 @@ class ApplySummary:
     Attributes:
         seconds: wall time, without waiting for a slot.
         outputs: values by name; a sensitive one is None. Empty after a destroy.
+        planned: what it set out to do, one per resource; empty when that was planned before.
     """
 
     add: int
@@ -62,6 +63,7 @@ class ApplySummary:
     destroy: int
     seconds: float
     outputs: dict[str, Any] = field(default_factory=dict)
+    planned: tuple[PlannedChange, ...] = ()
 
 
 class Provisioner(Protocol):

@@ -291,6 +291,7 @@ def _summary(name: str, watch: Watch, seconds: float) -> ApplySummary:
         destroy=changes.destroy,
         seconds=seconds,
         outputs=watch.outputs if name == "apply" else {},
+        planned=tuple(watch.planned),
     )
 
 

@@ -86,6 +86,7 @@ def test_a_plan_counts_and_makes_nothing(terraform: Provisioner, root: Path, tmp
 def test_an_apply_makes_what_is_missing_once(terraform: Provisioner, root: Path) -> None:
     first = terraform.apply(root, parallelism=2)
     assert (first.add, first.change, first.destroy) == (2, 0, 0)
+    assert [one.action for one in first.planned] == ["create", "create"]
     assert first.outputs == {"word": "hello", "numbers": [1, 2]}
     assert first.seconds >= 0
     assert terraform.plan(root).is_empty

@@ -133,7 +133,8 @@ class FakeTerraform:
         outputs |= self.on_apply(root) or {} if self.on_apply else {}
         self._save(root, [*self._known(root), *missing], outputs)
         tell(_summary("apply", add=len(missing)))
-        return ApplySummary(add=len(missing), change=0, destroy=0, seconds=0.0, outputs=dict(outputs))
+        planned = tuple(PlannedChange(address=address, action="create") for address in missing) if plan is None else ()
+        return ApplySummary(add=len(missing), change=0, destroy=0, seconds=0.0, outputs=dict(outputs), planned=planned)
 
     def destroy(
         self,

@@ -165,6 +165,7 @@ def test_the_certificate_states_what_went_in_and_came_out_and_is_signed(tmp_path
     }  # fmt: skip
     assert evidence["providers"][0]["version"] == "5.100.0"
     assert evidence["apply/0"]["add"] == 1
+    assert evidence["apply/0"]["planned"] == {"create": 1}
     assert "destroy" in evidence
     assert evidence["parameters"] == stage.job.parameters
     assert published_key(stage.cloud, "demo-platform", stage.signer.fingerprint) == public_half(stage.signer)
