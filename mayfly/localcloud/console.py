@@ -6,7 +6,7 @@ import asyncio
 import logging
 from pathlib import Path
 
-from mayfly.localcloud.home import write_file
+from state.files import write_whole
 
 log = logging.getLogger("mayfly.localcloud")
 KEPT = 64 << 10
@@ -50,6 +50,7 @@ class Console:
     def write(self) -> None:
         """Write it down; a full disk costs the console only."""
         try:
-            write_file(self.file, self._kept)
+            # Not seen onto the disk: everything else would wait while dozens of machines boot and print.
+            write_whole(self.file, self._kept, mode=0o600, sync=False)
         except OSError as error:
             log.warning("the console %s could not be written: %s", self.file, error)
