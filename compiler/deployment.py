@@ -90,6 +90,7 @@ class Deployment:
         state: where Terraform's state lives.
         mail: the mail server for notices, or None to send none.
         permissions_boundary: ARN of the policy that bounds every role, or None.
+        runner_trust: ARNs of who may act as the runner; empty for whoever the account lets assume its role.
         cors_origins: origins of web pages that may call the buckets, such as `https://mayfly.example`.
         place: the file it was read from.
     """
@@ -105,4 +106,5 @@ class Deployment:
     state: StateStore = field(default_factory=StateStore)
     mail: Mail | None = None
     permissions_boundary: str | None = None
+    runner_trust: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()

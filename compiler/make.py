@@ -75,6 +75,7 @@ def make_deployment(document: Document) -> Deployment:
         network=lambda d: fill(Network, d, subnets=tuple),
         state=lambda d: fill(StateStore, d),
         mail=lambda d: fill(Mail, d),
+        runner_trust=tuple,
         cors_origins=tuple,
     )
 

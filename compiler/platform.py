@@ -129,6 +129,7 @@ def base_values(platform: Platform) -> dict[str, Any]:
         "rule": names.rule(deployment.name),
         "runner_role": names.runner_role(deployment.name),
         "runner_policy": iam.runner_policy(platform),
+        "trust": sorted(deployment.runner_trust),
         "permissions_boundary": deployment.permissions_boundary,
         **cloud_values(deployment),
     }

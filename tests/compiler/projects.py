@@ -76,6 +76,7 @@ def example_project(folder: Path) -> Project:
         shutil.copyfile(REPOSITORY / path, made.folder / path)
     made.write("blueprints/pca/environment/requirements.lock", "")
     made.write("blueprints/pca/environment/run.py", "print('pca')\n")
+    made.write(".terraform.lock.hcl", "# what `terraform providers lock` writes\n")
     return _with_short_modules(made)
 
 
@@ -94,6 +95,7 @@ def aws_project(folder: Path) -> Project:
         state: {bucket: lab-terraform-states}
         network: {vpc: vpc-0123456789abcdef0, subnets: [subnet-0123456789abcdef0]}
         permissions_boundary: arn:aws:iam::123456789012:policy/limit
+        runner_trust: [arn:aws:iam::123456789012:role/lab-host]
         cors_origins: [https://mayfly.example, "http://localhost:8000"]
         """,
     )
@@ -138,6 +140,7 @@ def aws_project(folder: Path) -> Project:
         credentials: {kind: iam_user, pgp_key: aGVsbG8=}
         """,
     )
+    made.write(".terraform.lock.hcl", "# what `terraform providers lock` writes\n")
     return _with_short_modules(made)
 
 

@@ -60,6 +60,7 @@ DEPLOYMENT: dict[str, Any] = {
     "tags": {"key": "value"},
     "mail": {"server": "mail.example", "sender": "m@b.example"},
     "permissions_boundary": "arn:aws:iam::123456789012:policy/bound",
+    "runner_trust": ["arn:aws:iam::123456789012:role/host"],
     "cors_origins": ["https://page.example"],
 }
 FILES = {
@@ -209,6 +210,7 @@ OURS = {"partition", "region", "account", "archive_class"}
         (("users/lab1.yaml", ("members", 0, "email")), "${file(`x`)}%{if}'\"<b>@b.example"),
         (("mayfly.yaml", ("tags", "key")), "\u00e9\u4e2d =+@:/-_."),
         (("mayfly.yaml", ("cors_origins", 0)), "http://other.example:8000"),
+        (("mayfly.yaml", ("runner_trust", 0)), "arn:aws-cn:sts::123456789012:assumed-role/a+=,.@_/-"),
         (("mayfly.yaml", ("permissions_boundary",)), "arn:aws:iam::aws:policy/a+=,.@_/-"),
         (("users/lab1.yaml", ("credentials", "pgp_key")), "BBBB"),
     ],

@@ -69,6 +69,11 @@ variable "runner_policy" {
   nullable = false
 }
 
+variable "trust" {
+  type     = list(string)
+  nullable = false
+}
+
 variable "permissions_boundary" {
   type    = string
   default = null
@@ -105,6 +110,7 @@ module "base" {
   rule                 = var.rule
   runner_role          = var.runner_role
   runner_policy        = var.runner_policy
+  trust                = var.trust
   permissions_boundary = var.permissions_boundary
   lifecycle_rules      = var.lifecycle_rules
   require_tls          = var.require_tls

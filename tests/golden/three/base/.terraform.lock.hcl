@@ -1,0 +1,1 @@
+# what `terraform providers lock` writes
