@@ -11,7 +11,6 @@ from decimal import Decimal
 from runner.cloud_values import Instance
 from runner.monitor import Signs, when
 from runner.shop import Shop
-from state.chronicle import Tried
 from state.errors import CloudError
 from state.job import Job
 from state.usage import Usage
@@ -36,20 +35,23 @@ class Biller:
         shop.ledger.note_usage(job.id, new, ended=False)
         self.note_ends(job, found)
 
-    def note_ends(self, job: Job, found: Collection[Instance], all_signs: Sequence[Signs] = ()) -> None:
+    def note_ends(
+        self, job: Job, found: Collection[Instance], all_signs: Sequence[Signs] = (), *, is_over: bool = False
+    ) -> None:
         """Keep when machines ended: one that is gone costs nothing more, however long its job goes on.
 
         Args:
             job: which.
             found: the machines of the job that EC2 knows. It forgets one about an hour after its end.
             all_signs: what was seen of its tasks; their agents tell the ends that EC2 does not.
+            is_over: whether a machine that EC2 does not list, and that never reported, is gone: its list may slip.
         """
         shop, now, closed = self._shop, self._shop.clock(), self._closed.setdefault(job.id, set())
         gone = {one.id: one for one in found if one.is_gone and one.id not in closed}
         forgotten = {
             one.task.number
             for one in all_signs
-            if one.instance is None and one.task.number not in closed and not _waits(one)
+            if one.instance is None and one.task.number not in closed and (is_over or one.report is not None)
         }
         if not gone and not forgotten:
             return
@@ -93,11 +95,6 @@ class Biller:
             log.warning("job %s: the spot price of %s is not known: %s", job.id, one.id, error)
             price = None
         return standard if price is None else min(price, standard)
-
-
-def _waits(signs: Signs) -> bool:
-    """Whether a task has no machine because it is still to get one."""
-    return signs.attempt is not None and signs.attempt.outcome is not Tried.STARTED
 
 
 def _farewell(signs: Signs, now: datetime) -> datetime:

@@ -27,10 +27,13 @@ class Patience:
     Attributes:
         boot: from launch to the first sign of the agent.
         silence: between two signs of the agent.
+        missing: from the last sign of an agent whose instance EC2 leaves out of its list: that may be a slip of the
+            list's.
     """
 
     boot: timedelta = timedelta(minutes=10)
     silence: timedelta = timedelta(minutes=3)
+    missing: timedelta = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +116,11 @@ def judge(signs: Signs, now: datetime, patience: Patience, gaps: Sequence[Gap] =
 def _lost(signs: Signs, now: datetime, patience: Patience, gaps: Sequence[Gap]) -> str | None:
     instance = signs.instance
     if instance is None:
-        return "its instance has disappeared"
+        since, most = signs.heard, patience.missing
+        if since is None and signs.attempt is not None:
+            since, most = signs.attempt.at, patience.boot
+        is_late = since is None or silence(since, now, gaps) > most
+        return "its instance has disappeared" if is_late else None
     if instance.state not in {"pending", "running"}:
         why = f": {instance.reason}" if instance.reason else ""
         return f"instance {instance.id} ended without a report{why}"

@@ -254,7 +254,7 @@ class Worker:
     def _check(self, job: Job, ending: Ending) -> Ending:
         shop, observer = self.shop, self._observer(job)
         signs = observer.look()
-        self.biller.note_ends(job, observer.machines, signs)
+        self.biller.note_ends(job, observer.machines, signs, is_over=True)
         verdicts = self._tasks.judge(job, signs, shop.chronicle.outcomes(job.id), shop.clock())
         bad = check_results(shop.cloud, job, signs)
         ending = self._tasks.close(job, signs, verdicts, ending, bad)

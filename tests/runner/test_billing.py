@@ -81,3 +81,13 @@ def test_without_any_word_the_first_look_at_a_gone_machine_is_its_end(stage: Sta
     stage.pass_time(60)
     stage.worker.biller.note_ends(stage.job, [gone])
     assert stage.ledger.usage(stage.job.id, stage.now)[1].seconds == 120
+
+
+def test_a_machine_that_ec2_leaves_out_of_its_list_once_is_billed_on(stage: Stage) -> None:
+    signs = [Signs(task=stage.job.tasks[1], heard=stage.now)]
+    stage.worker.biller.note_ends(stage.job, [], signs)
+    stage.pass_time(60)
+    assert stage.ledger.usage(stage.job.id, stage.now)[1].seconds == 120
+    stage.worker.biller.note_ends(stage.job, [], signs, is_over=True)
+    stage.pass_time(60)
+    assert stage.ledger.usage(stage.job.id, stage.now)[1].seconds == 60

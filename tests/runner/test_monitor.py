@@ -20,6 +20,12 @@ PATIENCE = Patience()
 GOOD = {"status": "SUCCESS", "ending": "succeeded", "reason": "done"}
 
 
+OFFER = Offer(instance_type="m5.large", hourly_price=Decimal("0.096"))
+STARTED = Attempt(
+    job=JOB.id, task=0, number=0, way=0, offer=OFFER, at=NOW, run=0, instance="i-0", outcome=Tried.STARTED
+)
+
+
 def signs(number: int = 0, **changes: Any) -> Signs:
     machine = Instance(id=f"i-{number}", job=JOB.id, task=number, state="running", type="m5.large", launched=NOW)
     return replace(Signs(task=JOB.tasks[number], instance=machine, heard=NOW), **changes)
@@ -67,7 +73,9 @@ def test_a_report_counts_even_when_its_machine_is_gone() -> None:
 @pytest.mark.parametrize(
     ("seen", "after", "words"),
     [
-        (signs(instance=None), timedelta(), "has disappeared"),
+        (signs(instance=None), timedelta(seconds=61), "has disappeared"),
+        (signs(instance=None, heard=None), timedelta(), "has disappeared"),
+        (signs(instance=None, heard=None, attempt=STARTED), timedelta(minutes=11), "has disappeared"),
         (signs(instance=ended("Client.UserInitiatedShutdown")), timedelta(), "without a report: Client.User"),
         (signs(heard=None), timedelta(minutes=11), "never reported"),
         (signs(), timedelta(minutes=4), "not reported for 4 minutes"),
@@ -81,7 +89,13 @@ def test_a_silent_task_is_diagnosed(seen: Signs, after: timedelta, words: str) -
 
 
 @pytest.mark.parametrize(
-    ("seen", "after"), [(signs(heard=None), timedelta(minutes=9)), (signs(), timedelta(minutes=2))]
+    ("seen", "after"),
+    [
+        (signs(heard=None), timedelta(minutes=9)),
+        (signs(), timedelta(minutes=2)),
+        (signs(instance=None), timedelta(seconds=59)),  # EC2's list may leave out what is there
+        (signs(instance=None, heard=None, attempt=STARTED), timedelta(minutes=9)),
+    ],
 )
 def test_a_task_has_time_to_boot_and_to_breathe(seen: Signs, after: timedelta) -> None:
     assert judge(seen, NOW + after, PATIENCE) is None
