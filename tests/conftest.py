@@ -30,6 +30,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (END_TO_END not in item.path.parts, item.path not in slow))
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the crash tests counted: how much was killed is what their result is worth."""
+    reports = [one for kind in terminalreporter.stats.values() for one in kind if isinstance(one, pytest.TestReport)]
+    counts = [text for one in reports if one.when == "call" for name, text in one.user_properties if name == "counts"]
+    if counts:
+        terminalreporter.section("what was done to the platform")
+        for text in sorted(map(str, counts)):
+            terminalreporter.line(text)
+
+
 class _ByFile(LoadScopeScheduling):
     """Keeps the tests of a file in one process, and all that need a running platform in one and the same.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from state.errors import CloudError
+from tests.crash.faults import CallFault, Faults, as_error
 from tests.fakes.cloud import FakeCloud
 
 CALLED = (EOFError, ConnectionError, OSError)
@@ -67,22 +68,35 @@ class CloudHost:
 class DistantCloud:
     """The cloud as a process sees it: every method of the fake, by name, whatever the interface grows to be."""
 
-    def __init__(self, socket: Path, after: Callable[[str], None] = lambda _: None) -> None:
-        self._socket, self._after, self._mine = str(socket), after, threading.local()
+    def __init__(
+        self, socket: Path, *, after: Callable[[str], None] = lambda _: None, faults: Faults | None = None
+    ) -> None:
+        self._socket, self._after, self._faults, self._mine = str(socket), after, faults, threading.local()
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
-            connection: Connection | None = getattr(self._mine, "connection", None)
-            if connection is None:
-                connection = self._mine.connection = Client(self._socket, "AF_UNIX", authkey=KEY)
-            connection.send((method, arguments, options))
-            kind, value = connection.recv()
+            fault = self._faults.choose(f"cloud.{method}", list(CallFault)) if self._faults else None
+            if fault in {CallFault.THROTTLE, CallFault.ERROR}:
+                raise as_error(fault, method)
+            kind, value = self._ask(method, arguments, options)
             if kind == "error":
                 raise CloudError(value[0], **value[1])
             if kind == "bug":
                 raise RuntimeError(value)
             if method.startswith(EFFECTS):
                 self._after(f"cloud.{method}")
+            if fault is CallFault.LOST_ANSWER:
+                if method == "receive":  # messages that nobody heard of are there again after a while
+                    self._ask("redeliver", (arguments[0].rpartition("/")[2],), {})
+                raise as_error(fault, method)
             return value
 
         return call
+
+    def _ask(self, method: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> tuple[str, Any]:
+        connection: Connection | None = getattr(self._mine, "connection", None)
+        if connection is None:
+            connection = self._mine.connection = Client(self._socket, "AF_UNIX", authkey=KEY)
+        connection.send((method, arguments, options))
+        kind, value = connection.recv()
+        return kind, value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,53 +12,89 @@ from typing import Any
 
 from runner.cloud_values import LeftoverKind
 from runner.provisioner import ApplySummary
+from state.errors import TerraformError
 from tests.crash.distant_cloud import DistantCloud
+from tests.crash.faults import Faults, TerraformFault
 from tests.fakes.terraform import FakeTerraform
+
+LOCK_FILE = "lock.tflock"
+NO_CAPACITY = (
+    "creating EC2 Instance: operation error EC2: RunInstances, api error InsufficientInstanceCapacity: "
+    "We currently do not have sufficient t3.small capacity in the Availability Zone you requested"
+)
 
 
 class DistantTerraform(FakeTerraform):
     """Makes one machine per task and one security group per job.
 
     Whoever is killed between a machine and the state leaves what a killed Terraform leaves: a machine that no state
-    knows, and a lock file.
+    knows, and a lock. The lock of a process that died with its worker is let go of by the kernel, as with Terraform's
+    local backend; one of a Terraform that died alone stays, as with S3, until somebody breaks it.
     """
 
-    def __init__(self, cloud: DistantCloud, after: Callable[[str], None]) -> None:
+    def __init__(self, cloud: DistantCloud, after: Callable[[str], None], faults: Faults | None = None) -> None:
         super().__init__(on_apply=self._make, on_destroy=self._take)
-        self._cloud, self._after = cloud, after
+        self._cloud, self._after, self._faults = cloud, after, faults
 
     def apply(self, root: Path, *arguments: Any, **options: Any) -> ApplySummary:
-        with self._locked(root):
+        with self._locked(root, "apply", list(TerraformFault)) as fault:
+            made = self._make(root, most=1 if fault is TerraformFault.CAPACITY else None) if fault else {}
+            if fault is TerraformFault.CAPACITY:
+                if made["instances"]:
+                    self.save_partial(root, made)
+                raise TerraformError(f"{root}: {NO_CAPACITY}", command="apply", diagnostics=[NO_CAPACITY])
+            if fault is TerraformFault.KILLED:
+                raise TerraformError(f"{root}: terraform apply was killed by signal 9.", command="apply")
             return super().apply(root, *arguments, **options)
 
     def destroy(self, root: Path, *arguments: Any, **options: Any) -> ApplySummary:
-        with self._locked(root):
+        with self._locked(root, "destroy", [TerraformFault.KILLED]) as fault:
+            if fault is TerraformFault.KILLED:
+                for instance in list(self._instances(root).values())[:1]:
+                    self._cloud.end(instance)
+                raise TerraformError(f"{root}: terraform destroy was killed by signal 9.", command="destroy")
             return super().destroy(root, *arguments, **options)
 
+    def unlock(self, root: Path, lock: str) -> None:
+        super().unlock(root, lock)
+        held = root / LOCK_FILE
+        assert held.read_text() == lock
+        held.unlink()
+
     @contextmanager
-    def _locked(self, root: Path) -> Iterator[None]:
-        """Hold the state as Terraform's local backend does: the kernel lets go of it when its holder dies."""
+    def _locked(self, root: Path, command: str, faults: list[TerraformFault]) -> Iterator[TerraformFault | None]:
+        """Hold both locks, and say what shall go wrong."""
         with (root / ".terraform.tfstate.lock.info").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+            held = root / LOCK_FILE
+            if held.exists():
+                said = f"Error acquiring the state lock: Lock Info:\n  ID:        {held.read_text()}\n  Who: nobody"
+                raise TerraformError(f"{root}: {said}", command=command, diagnostics=[said])
+            chosen = (self._faults.choose(f"terraform.{command}", [one]) for one in faults if self._faults)
+            fault = next((one for one in chosen if one), None)
+            if fault is TerraformFault.KILLED:
+                held.write_text(str(uuid.uuid4()))
+            yield fault
 
-    def _make(self, root: Path) -> dict[str, Any]:
+    def _make(self, root: Path, most: int | None = None) -> dict[str, Any]:
+        """Make what is missing, but at most so many machines."""
         values = json.loads((root / "job.auto.tfvars.json").read_text())
         known = self._instances(root)
-        made = {}
+        tasks: dict[str, dict[str, Any]] = values["tasks"]
         if not known:
             whose = {"deployment": values["deployment"], "job": values["job"]}
             self._cloud.leave(LeftoverKind.SECURITY_GROUP, **whose)
-            if len(values["tasks"]) > 1:
+            if len(tasks) > 1:
                 self._cloud.leave(LeftoverKind.VOLUME, **whose)
-        for number, task in values["tasks"].items():
-            made[number] = known.get(number) or self._cloud.launch(
+        made = {number: known[number] for number in tasks if number in known}
+        for number in [number for number in tasks if number not in known][:most]:
+            made[number] = self._cloud.launch(
                 deployment=values["deployment"],
                 job=values["job"],
                 task=int(number),
-                kind=task.get("instance_type", values["instance_type"]),
+                kind=tasks[number].get("instance_type", values["instance_type"]),
             )
-        for number in known.keys() - made.keys():
+        for number in known.keys() - tasks.keys():
             self._cloud.end(known[number])
         return {"instances": made}
 

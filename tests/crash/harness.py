@@ -11,9 +11,9 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -29,7 +29,8 @@ from state.job import Ending, Job, JobStatus
 from state.ledger import Ledger, open_ledger
 from state.record import JobRecord
 from state.tables import JOB, USAGE
-from tests.crash.actors import Actors
+from tests.crash.actors import BAD, Actors, Death
+from tests.crash.book import Book
 from tests.crash.distant_cloud import CloudHost
 from tests.crash.player import Part
 from tests.fakes.cloud import FakeCloud
@@ -37,11 +38,12 @@ from tests.fakes.cloud import FakeCloud
 ROOT = Path(__file__).resolve().parents[2]
 GROUP, ANALYSIS, BUDGET = "lab1", "toy", Decimal(500)
 MOST_FALLS = 60
+RELIST_S = 8.0
 FILES = {
     "mayfly.yaml": 'name: crash\naccount: "123456789012"\nregion: us-east-1\n',
     "users/lab1.yaml": f"id: {GROUP}\ntitle: One\nanalyses: [{ANALYSIS}]\nbudget: {{amount: {BUDGET}}}\n",
     "blueprints/toy/blueprint.yaml": (
-        "id: toy\ntitle: Toy\nstage: public\nresources: [{instance_type: t3.small}]\n"
+        "id: toy\ntitle: Toy\nstage: public\nresources: [{instance_type: t3.small}, {instance_type: t3.medium}]\n"
         "limits: {duration: 5, cost: 5}\ninputs: {suffixes: [.txt]}\n"
     ),
     "blueprints/toy/environment/requirements.lock": "",
@@ -59,25 +61,42 @@ class Counts:
     falls: int = 0
     lost_events: int = 0
     doubled_events: int = 0
+    deaths: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
-        kills = ", ".join(f"{count} x {role}" for role, count in sorted(self.kills.items())) or "none"
         return (
-            f"{self.jobs} jobs; {sum(self.kills.values())} kills ({kills}); {self.restarts} restarts of PostgreSQL; "
+            f"{self.jobs} jobs; {_spell(self.kills, 'kills')}; {_spell(self.deaths, 'agents died')}; "
+            f"{_spell(self.faults, 'calls went wrong')}; {self.restarts} restarts of PostgreSQL; "
             f"{self.lost_events} events lost, {self.doubled_events} delivered twice"
         )
+
+
+def _spell(counter: Counter[str], what: str) -> str:
+    each = ", ".join(f"{count} x {one}" for one, count in sorted(counter.items()))
+    return f"{counter.total()} {what}" + (f" ({each})" if each else "")
 
 
 class Platform:
     """The processes of a platform, kept alive, and everything around them that must outlive them."""
 
-    def __init__(self, folder: Path, database: str, *, workers: int = 1, armed: bool = False, only: str = "") -> None:
-        self.folder, self.database, self.armed, self.only = folder, database, armed, only
+    def __init__(
+        self,
+        folder: Path,
+        database: str,
+        *,
+        workers: int = 1,
+        armed: bool = False,
+        only: str = "",
+        faults: int = 0,
+    ) -> None:
+        """Start one; `armed` and `only` are for its kill points, `faults` says how many each call meets."""
+        self.folder, self.database = folder, database
+        self._part = Part(role="", folder=str(folder), database=database, armed=armed, only=only, faults=faults)
         for name, text in FILES.items():
             path = folder / "project" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        (folder / "points").touch()
         self.platform = load_platform(folder / "project")
         self.deployment, self.bucket = self.platform.deployment.name, self.platform.bucket(ANALYSIS)
         self.queue = queue(self.deployment)
@@ -91,6 +110,7 @@ class Platform:
         self.counts, self.random = Counts(), random.Random(1)  # noqa: S311  (a plan that can be repeated)
         self._host = CloudHost(self.cloud, folder / "cloud")
         self._actors = Actors(self.cloud, self._lookup)
+        self.counts.deaths = self._actors.deaths
         self._roles = ["watcher", *["worker"] * workers]
         self._alive: dict[int, str] = {}
         self._starting: list[str] = []
@@ -111,7 +131,7 @@ class Platform:
     # processes
 
     def _start(self, role: str) -> None:
-        part = Part(role=role, folder=str(self.folder), database=self.database, armed=self.armed, only=self.only)
+        part = replace(self._part, role=role)
         assert self._nursery.stdin is not None
         with self._lock:
             self._starting.append(role)
@@ -166,11 +186,20 @@ class Platform:
 
     # the client
 
-    def submit(self, *, datasets: int = 1, bad: bool = False, refused: bool = False, lose_event: bool = False) -> None:
-        """Upload and submit as a plain client does."""
+    def submit(
+        self,
+        *,
+        datasets: int = 1,
+        bad: bool = False,
+        refused: bool = False,
+        lose_event: bool = False,
+        deaths: Sequence[Death] = (),
+    ) -> None:
+        """Upload and submit as a plain client does; for each of `deaths` there is a dataset more, whose agent dies."""
         number = self.counts.jobs
         self.counts.jobs += 1
-        names = [f"{GROUP}/inputs/{number}-{n}{'bad' if bad else ''}.txt" for n in range(datasets)]
+        words = [*[BAD if bad else "good"] * datasets, *deaths]
+        names = [f"{GROUP}/inputs/{number}-{n}-{word}.txt" for n, word in enumerate(words)]
         for name in names:
             self.cloud.write(self.bucket, name, b"data")
         config = f"{GROUP}/configs/{number}.json"
@@ -204,13 +233,29 @@ class Platform:
     @property
     def points(self) -> list[str]:
         """The points at which a process has died."""
-        return sorted((self.folder / "points").read_text().splitlines())
+        return Book(self.folder / "points").lines()
+
+    @property
+    def faults(self) -> list[str]:
+        """What went wrong, and with which call."""
+        return Book(self.folder / "faults").lines()
 
     def settle_down(self, seconds: float) -> None:
-        """Wait until every submission has become a job, every job has ended, and the engine knows it."""
-        self.until(
-            lambda: self._ended() >= self.counts.jobs and not self.ledger.running() and not self._pending(), seconds
-        )
+        """Wait until every submission has become a job, every job has ended, and the engine knows it.
+
+        Where calls fail, the watcher is replaced now and then: it looks for what no event announced, and tells what it
+        could not tell, when it starts and every five minutes.
+        """
+        due = time.monotonic() + RELIST_S
+
+        def settled() -> bool:
+            nonlocal due
+            if self._part.faults and time.monotonic() > due:
+                due += RELIST_S
+                self.kill("watcher")
+            return self._ended() >= self.counts.jobs and not self.ledger.running() and not self._pending()
+
+        self.until(settled, seconds)
 
     def _ended(self) -> int:
         with self.ledger.engine.connect() as connection:
@@ -236,6 +281,7 @@ class Platform:
 
     def check(self) -> None:
         """Hold the platform to what it promises, whatever was done to it."""
+        self.counts.faults.update(one.partition(" at ")[0] for one in self.faults)
         records = self.ledger.jobs(limit=100_000)
         assert len(records) == self.counts.jobs, "a submission was lost or became two jobs"
         total = sum((self._check_job(record) for record in records), Decimal(0))
@@ -245,6 +291,7 @@ class Platform:
 
     def _check_job(self, record: JobRecord) -> Decimal:
         assert record.status.is_final, record
+        assert record.status is not JobStatus.DONE or record.id not in self._actors.mourned, record
         objects = self.cloud.store.objects[record.results.bucket]
         assert record.status in objects[record.results.end][-1][1].decode(), record
         assert objects[record.results.certificate][-1][1], record

@@ -7,7 +7,6 @@ process that reaches a point is killed there, once in a whole run.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import sys
@@ -19,6 +18,7 @@ import sqlalchemy as sa
 
 from runner.engine import Life
 from state.job import Ending
+from tests.crash.book import Book
 
 WROTE = "mayfly wrote"
 WRITES = frozenset({"INSERT", "UPDATE", "DELETE"})
@@ -29,26 +29,16 @@ class KillPoints:
 
     def __init__(self, book: Path, *, armed: bool, only: str = "") -> None:
         """Keep the points in `book`, which all processes of a run share; only those that contain `only` kill."""
-        self._book, self._armed, self._only = book, armed, only
-        self._known: set[str] = set()
+        self._book, self._armed, self._only = Book(book), armed, only
 
     def reach(self, point: str) -> None:
         """Die here, unless somebody did before."""
-        if not self._armed or point in self._known or self._only not in point:
-            return
-        with self._book.open("a+") as book:
-            fcntl.flock(book, fcntl.LOCK_EX)
-            book.seek(0)
-            self._known = set(book.read().splitlines())
-            if point in self._known:
-                return
-            book.write(point + "\n")
-            book.flush()
-        os.kill(os.getpid(), signal.SIGKILL)
+        if self._armed and self._only in point and self._book.add(point):
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def after_effect(self, effect: str) -> None:
         """An effect is done, and nobody has written that down."""
-        self.reach(f"after {effect} in {self._place()}")
+        self.reach(f"after {effect} in {find_place()}")
 
     def listen(self) -> None:
         """Hear of every commit of this process."""
@@ -63,27 +53,27 @@ class KillPoints:
 
     def _before_commit(self, connection: sa.Connection) -> None:
         if WROTE in connection.info:  # what only reads leaves nothing half done
-            self.reach(f"before commit of {self._place()}")
+            self.reach(f"before commit of {find_place()}")
 
     def _after_commit(self, _: object, record: Any) -> None:
         if record is not None and record.info.pop(WROTE, False):
-            self.reach(f"after commit of {self._place()}")
+            self.reach(f"after commit of {find_place()}")
 
-    @staticmethod
-    def _place() -> str:
-        """Return the way from the step to here: `worker.provision > ledger.note_usage`."""
-        inner = caller = outer = ""
-        frame: FrameType | None = sys._getframe(2)
-        while frame is not None:
-            module = str(frame.f_globals.get("__name__", ""))
-            name = f"{module.rpartition('.')[2]}.{frame.f_code.co_name}"
-            if module.startswith(("runner.", "state.", "dbos._sys")) and module != "runner.engine":
-                inner = inner or name
-                if module.startswith("runner."):
-                    caller, outer = caller or f"{name}:{frame.f_lineno}", name
-            frame = frame.f_back
-        way = [outer] if caller.startswith(f"{outer}:") else [outer, caller]
-        return " > ".join(part for part in dict.fromkeys([*way, caller, inner]) if part) or "engine"
+
+def find_place() -> str:
+    """Return the way from the step to here: `worker.provision > ledger.note_usage`."""
+    inner = caller = outer = ""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__", ""))
+        name = f"{module.rpartition('.')[2]}.{frame.f_code.co_name}"
+        if module.startswith(("runner.", "state.", "dbos._sys")) and module != "runner.engine":
+            inner = inner or name
+            if module.startswith("runner."):
+                caller, outer = caller or f"{name}:{frame.f_lineno}", name
+        frame = frame.f_back
+    way = [outer] if caller.startswith(f"{outer}:") else [outer, caller]
+    return " > ".join(part for part in dict.fromkeys([*way, caller, inner]) if part) or "engine"
 
 
 class MarkedLife:

@@ -24,15 +24,19 @@ import sqlalchemy.dialects.sqlite.pysqlite  # noqa: F401  (imported before forki
 
 from runner.agent_build import AgentArchive
 from runner.cloud_values import CloudSettings
+from runner.monitor import Patience
 from runner.service import Shop, Site, Worker, World, run_watcher, run_worker
 from state.backend import LocalBackend
 from state.codec import load
 from tests.crash.distant_cloud import DistantCloud
 from tests.crash.distant_terraform import DistantTerraform
+from tests.crash.faults import Faults
 from tests.crash.kill_points import KillPoints, MarkedLife
 
 PR_SET_PDEATHSIG = 1
 LEASE = timedelta(seconds=1)
+PATIENCE = Patience(boot=timedelta(seconds=20), silence=timedelta(seconds=5))
+"""Of a platform whose agents need no time at all, but speak through a ledger that may be away for a moment."""
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +51,7 @@ class Part:
         database: URL of the ledger.
         armed: whether it dies at the points that it is the first to reach.
         only: which of them.
+        faults: how many faults each of its calls meets in a whole run, by all processes together.
     """
 
     role: str
@@ -54,6 +59,7 @@ class Part:
     database: str
     armed: bool = False
     only: str = ""
+    faults: int = 0
 
 
 def play(part: Part) -> None:
@@ -65,15 +71,18 @@ def play(part: Part) -> None:
         level=logging.WARNING,
     )
     points = KillPoints(folder / "points", armed=part.armed, only=part.only)
-    cloud = DistantCloud(folder / "cloud", points.after_effect)
+    faults = Faults(folder / "faults", kinds=part.faults)
+    cloud = DistantCloud(folder / "cloud", after=points.after_effect, faults=faults)
+    # Terraform tries again by itself what AWS did not answer; what it cannot get around comes out of `faults`, too.
+    for_terraform = DistantCloud(folder / "cloud", after=points.after_effect)
 
     def make_life(shop: Shop) -> MarkedLife:
-        quick = replace(shop, look_s=0.1, wait=lambda seconds: stop.wait(min(seconds, 0.05)))
+        quick = replace(shop, look_s=0.1, wait=lambda seconds: stop.wait(min(seconds, 0.05)), patience=PATIENCE)
         return MarkedLife(Worker(quick), points)
 
     world = World(
         cloud=lambda _: cloud,  # type: ignore[arg-type, return-value]  # it has every method of the fake
-        terraform=lambda: DistantTerraform(cloud, points.after_effect),
+        terraform=lambda: DistantTerraform(for_terraform, points.after_effect, faults),
         life=make_life,
         agent=make_agent,
         lease=LEASE,

@@ -11,7 +11,7 @@ import pytest
 from state.database import sqlite_url
 from tests.crash.harness import Platform
 from tests.crash.postgres import Postgres
-from tests.crash.runs import kill_at_random, kill_everywhere, missing_points
+from tests.crash.runs import harm_everywhere, kill_at_random, missing_points
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 PATIENCE_S = 400
@@ -21,7 +21,7 @@ Record = Callable[[str, object], None]
 def test_a_platform_that_dies_at_every_point_loses_nothing(tmp_path: Path, record_property: Record) -> None:
     platform = Platform(tmp_path, sqlite_url(tmp_path / "ledger.db"), workers=2, armed=True)
     try:
-        kill_everywhere(platform, jobs=6, seconds=PATIENCE_S)
+        harm_everywhere(platform, jobs=6, seconds=PATIENCE_S)
         assert missing_points(platform.points) == []
     finally:
         record_property("counts", f"SQLite, two workers: {platform.counts}; {len(platform.points)} points")
@@ -34,7 +34,7 @@ def test_the_same_at_every_step_on_postgres_with_two_workers(
 ) -> None:
     platform = Platform(tmp_path, postgres.new_database(), workers=2, armed=True, only="step ")
     try:
-        kill_everywhere(platform, jobs=3, seconds=PATIENCE_S)
+        harm_everywhere(platform, jobs=3, seconds=PATIENCE_S)
         assert sum(point.startswith("step ") for point in platform.points) == 14
     finally:
         record_property("counts", f"PostgreSQL, two workers: {platform.counts}; {len(platform.points)} points")
