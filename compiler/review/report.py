@@ -132,7 +132,7 @@ def review(
         approval: hash of the saved plans.
     """
     known = tuple(plans)
-    gone = tuple(_retired(root, before) for root in removed)
+    gone = tuple(_retired(root, platform, before) for root in removed)
     told = {one.story for one in gone}
     access = tuple(d for plan in known for d in compare_grants(plan.changes))
     losses = [loss for plan in known for loss in find_losses(plan.effective)]
@@ -176,8 +176,10 @@ def _beyond(plans: Iterable[RootPlan], gone: Iterable[Retired], platform: Platfo
     return sum(1 for plan in plans if plan.root in beyond)
 
 
-def _retired(root: str, before: Platform | None) -> Retired:
-    """Return a root that is described no more, with what its blueprint said of its data."""
+def _retired(root: str, platform: Platform, before: Platform | None) -> Retired:
+    """Return a root that is described no more, with what its state, else its blueprint, says of its data."""
+    if applied := next((one for one in platform.retired if one.root == root), None):
+        return applied
     kind, _, name = root.partition("/")
     blueprint = before.born_as(name) if before and kind == "analyses" else None
     return Retired(root=root, purge=blueprint is not None and blueprint.purge)

@@ -114,7 +114,8 @@ def affected_roots(platform: Platform, files: Mapping[str, str], before: Revisio
 
 def removed_roots(platform: Platform, before: Revision) -> list[str]:
     """Return the roots that a revision had and that are described no more."""
-    return [root for root in live_roots(before.platform) if root not in roots(platform)] if before.platform else []
+    described = roots(replace(platform, retired=()))
+    return [root for root in live_roots(before.platform) if root not in described] if before.platform else []
 
 
 def _of_root(files: Mapping[str, str], root: str) -> dict[str, str]:

@@ -100,8 +100,9 @@ def test_a_removed_root_that_is_planned_is_none_of_those_left_out() -> None:
     plans = [RootPlan(root="base"), RootPlan(root="analyses/pca")]
     told = review(plans, after, before, removed=["analyses/pca"], unaffected=3 - len(plans), secretless=True)
     assert told.unaffected == 2
-    known = replace(after, retired=(Retired(root="analyses/pca", purge=False),))
-    assert review(plans, known, before, removed=["analyses/pca"], unaffected=4 - len(plans)).unaffected == 2
+    known = replace(after, retired=(Retired(root="analyses/pca", purge=True),))
+    told = review(plans, known, before, removed=["analyses/pca"], unaffected=4 - len(plans))
+    assert (told.unaffected, told.removed) == (2, known.retired)
 
 
 def test_a_story_that_is_told_is_no_note() -> None:

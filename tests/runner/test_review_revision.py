@@ -7,11 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from compiler.load import load_platform
+from compiler.model import Retired
 from compiler.platform import render_platform, roots
 from compiler.review.words import describe_blueprints
 from runner.review.planning import LANE_BYTES, OWN_BYTES, count_lanes, explain
@@ -148,9 +150,13 @@ class TestMayflysOwnProject:
 
 def test_what_is_described_no_more_is_told(repository: Project, tmp_path: Path) -> None:
     (repository.folder / "users/lab2.yaml").unlink()
-    affected, removed, _ = compare(repository, tmp_path)
+    affected, removed, before = compare(repository, tmp_path)
     assert removed == ["groups/lab2"]
     assert "groups/lab2" not in affected
+    applied = (Retired(root="groups/lab2", purge=False),)
+    platform = replace(load_platform(repository.folder), retired=applied)
+    assert removed_roots(platform, before) == ["groups/lab2"]
+    assert affected_roots(platform, render_platform(platform), before) == ["groups/lab2"]
 
 
 def test_a_revision_that_does_not_compile_affects_all(repository: Project, tmp_path: Path) -> None:
