@@ -102,8 +102,9 @@ def run_job(context: Context, it: Running, platform: Platform, parcel: Parcel, w
         record = wait_for_job(ledger, done, parcel.analysis, wait)
         for event in Follower(ledger=ledger, cloud=cloud, job_id=record.id, wait=wait).events():
             tell_event(event, many=count > 1)
-    except KeyboardInterrupt:
-        call_off(ledger, cloud, parcel)
+    except (KeyboardInterrupt, MayflyError) as error:
+        stopped = isinstance(error, KeyboardInterrupt)
+        call_off(ledger, cloud, parcel, "The demo was stopped with Ctrl-C." if stopped else f"The demo failed: {error}")
         raise
     show_outcome(context, ledger, cloud, record.id)
     unfinished = finish_earlier(ledger, wait)
@@ -112,12 +113,11 @@ def run_job(context: Context, it: Running, platform: Platform, parcel: Parcel, w
     return code or tell_rest(unfinished, left, context.home.logs)
 
 
-def call_off(ledger: Ledger, cloud: Cloud, parcel: Parcel) -> None:
-    """Cancel the job of a demo that is stopped, also when nobody has seen its submission yet.
+def call_off(ledger: Ledger, cloud: Cloud, parcel: Parcel, reason: str) -> None:
+    """Cancel the job of a demo that ends early, also when nobody has seen its submission yet.
 
     Everything stops now; whoever runs here next takes the job down and writes its certificate.
     """
-    reason = "The demo was stopped with Ctrl-C."
     try:
         mine = [one.id for one in ledger.jobs(analysis=parcel.analysis) if one.results == parcel.results]
         if mine:

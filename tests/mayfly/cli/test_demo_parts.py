@@ -120,22 +120,22 @@ def test_a_job_that_nobody_has_seen_yet_is_cancelled_by_a_file(
     ledger: Ledger, cloud: FakeCloud, parcel: Parcel
 ) -> None:
     send(cloud, parcel)
-    call_off(ledger, cloud, parcel)
+    call_off(ledger, cloud, parcel, "The demo was stopped.")
     [wish] = cancel_files(cloud)
-    assert wish == {"timestamp": "20261122T120000000000Z", "reason": "The demo was stopped with Ctrl-C."}
+    assert wish == {"timestamp": "20261122T120000000000Z", "reason": "The demo was stopped."}
 
 
 def test_a_job_that_is_known_is_cancelled_in_the_ledger(ledger: Ledger, cloud: FakeCloud, parcel: Parcel) -> None:
     send(cloud, parcel)
     other, mine = admit(ledger, 1), admit(ledger, 2, results=parcel.results)
-    call_off(ledger, cloud, parcel)
-    assert ledger.cancel_reason(mine) == "The demo was stopped with Ctrl-C."
+    call_off(ledger, cloud, parcel, "The demo was stopped.")
+    assert ledger.cancel_reason(mine) == "The demo was stopped."
     assert ledger.cancel_reason(other) is None
     assert cancel_files(cloud) == []
 
 
 def test_what_was_not_uploaded_whole_needs_no_cancelling(ledger: Ledger, cloud: FakeCloud, parcel: Parcel) -> None:
-    call_off(ledger, cloud, parcel)
+    call_off(ledger, cloud, parcel, "The demo was stopped.")
     assert list(cloud.list(BUCKET, "")) == []
 
 
@@ -143,7 +143,7 @@ def test_a_cloud_that_is_gone_does_not_hide_that_the_demo_was_stopped(
     ledger: Ledger, cloud: FakeCloud, parcel: Parcel, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cloud.fail_next("list", CloudError("nothing answers", service="s3", code="Unreachable"))
-    call_off(ledger, cloud, parcel)
+    call_off(ledger, cloud, parcel, "The demo was stopped.")
     assert "could not be cancelled, and goes on in the next demo: nothing answers" in capsys.readouterr().err
 
 
