@@ -101,8 +101,7 @@ class Deploy:
 
     def forget(self, root: str) -> None:
         """Note that a root must be applied again."""
-        if mark := self._mark(root):
-            mark.unlink(missing_ok=True)
+        forget_applied(self.backend, root)
 
     def removed(self, roots: Iterable[str]) -> list[str]:
         """Return the roots that were applied here before and are generated no more, sorted; what they made is there."""
@@ -135,8 +134,7 @@ class Deploy:
         )
 
     def _mark(self, root: str) -> Path | None:
-        """Return where it is kept what was applied last; None on AWS, where others may have changed it since."""
-        return self.backend.folder / f"{root}.applied" if isinstance(self.backend, LocalBackend) else None
+        return mark_of(self.backend, root)
 
     def _is_there(self, root: str) -> bool:
         """Whether a root's resources and its state exist."""
@@ -160,6 +158,17 @@ class Deploy:
         except CloudError:
             return False
         return True
+
+
+def mark_of(backend: Backend, root: str) -> Path | None:
+    """Return where it is kept what was applied last; None on AWS, where others may have changed it since."""
+    return backend.folder / f"{root}.applied" if isinstance(backend, LocalBackend) else None
+
+
+def forget_applied(backend: Backend, root: str) -> None:
+    """Note that a root must be applied again, although its code is what it was."""
+    if mark := mark_of(backend, root):
+        mark.unlink(missing_ok=True)
 
 
 def as_they_end(work: Collection[Future[T]]) -> Iterator[Future[T]]:

@@ -14,7 +14,7 @@ from compiler.model import Platform
 from compiler.review.report import Verdict
 from compiler.review.sections import summarise
 from mayfly.cli.context import Context
-from mayfly.cli.deploy import Deploy
+from mayfly.cli.deploy import Deploy, forget_applied
 from mayfly.cli.open import cloud_for, deployer, generate, provide_images
 from mayfly.cli.output import duration, note, say, show_json
 from mayfly.cli.platform import choose, summary
@@ -211,6 +211,9 @@ def drift(context: Context, *, roots: tuple[str, ...], form: str, out: Path | No
     wanted = Wanted(roots=choose(platform, roots), memory=memory * MIB, today=datetime.now(UTC).date())
     with interruptible():
         found = drifted(plan_here(context, platform, wanted))
+    for one in found.plans:
+        if one.drift:
+            forget_applied(context.backend(platform), one.root)  # so that the next apply puts it back
     show_review(found, Format(form), out)
     if found.failed:
         return 5

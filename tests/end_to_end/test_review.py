@@ -176,8 +176,7 @@ def test_what_was_changed_by_hand_is_drift_until_it_is_put_back(example: Example
     assert f"{ROOT}: module.analysis.aws_s3_bucket.data was changed (tags" in found.stdout
     assert "ACCESS" not in found.stdout
 
-    example.plan(ROOT, "--save", example.saved)
-    assert example.apply_saved().returncode == 0
+    assert f"{ROOT}: 0 added, 1 changed" in example.run("apply", ROOT).stdout
     assert example.tags(s3) == tags
     assert example.run("drift", ROOT).returncode == 0
 
