@@ -24,7 +24,8 @@ CREATE = {"address": "a.b", "mode": "managed", "change": {"actions": ["create"]}
 class Terraform:
     """Applies plans by raising the serial of a state, and remembers what it was asked to do."""
 
-    def __init__(self) -> None:
+    def __init__(self, cache: Path) -> None:
+        self.cache = cache
         self.applied: list[str] = []
         self.serials: dict[str, int] = {}
         self.broken: dict[str, str] = {}
@@ -76,7 +77,7 @@ class Terraform:
 class Site:
     def __init__(self, folder: Path) -> None:
         self.build, self.folder = folder / "build", folder / "plans"
-        self.terraform = Terraform()
+        self.terraform = Terraform(folder / "cache")
         self.backend = LocalBackend(folder=folder / "state")
         self.told: list[tuple[str, bool]] = []
         for root in ROOTS:
