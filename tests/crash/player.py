@@ -35,6 +35,8 @@ from tests.crash.kill_points import KillPoints, MarkedLife
 
 PR_SET_PDEATHSIG = 1
 LEASE = timedelta(seconds=1)
+REAP_EVERY = timedelta(seconds=2)
+"""So often that the reaper, too, goes round while processes die and the database is away."""
 PATIENCE = Patience(boot=timedelta(seconds=20), silence=timedelta(seconds=5))
 """Of a platform whose agents need no time at all, but speak through a ledger that may be away for a moment."""
 
@@ -86,6 +88,8 @@ def play(part: Part) -> None:
         life=make_life,
         agent=make_agent,
         lease=LEASE,
+        reap_every=REAP_EVERY,
+        reap_pause_s=0.1,
     )
     site = Site(
         project=folder / "project",
