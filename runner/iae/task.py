@@ -245,7 +245,8 @@ def _upload(task: Task, outcome: Outcome) -> None:
     outcome.refused = harvest.refused
     try:
         check_size(harvest, task.manifest.result_limit_bytes)
-        task.log.say(f"uploading {len(harvest.files)} result files, {harvest.size / 1e6:.2f} MB")
+        files = f"{len(harvest.files)} result file{'' if len(harvest.files) == 1 else 's'}"
+        task.log.say(f"uploading {files}, {harvest.size / 1e6:.2f} MB")
         outcome.outputs = upload(
             harvest.files,
             results.bucket,
