@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -47,3 +48,25 @@ def test_variables_of_the_persons_own_are_not_meant(project: Path) -> None:
 
 def test_further_options_are_handed_on(project: Path) -> None:
     assert make(project, "demo", "ARGS=--analysis pca") == ["demo", "--analysis", "pca"]
+
+
+def test_ctrl_c_waits_until_the_demo_has_stopped(project: Path) -> None:
+    (project / ".venv" / "bin" / "mayfly").write_text(
+        "#!/bin/sh\ntrap 'sleep 0.3; touch stopped; exit 130' INT\necho begun\nsleep 60 &\nwait\n"
+    )
+    process = subprocess.Popen(
+        ["make", "demo"],
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait()
+        assert (project / "stopped").exists()
+        os.killpg(process.pid, signal.SIGKILL)  # the pause, which a shell without job control makes deaf to Ctrl-C
+    assert process.returncode in {-signal.SIGINT, 130}

@@ -32,20 +32,19 @@ class Project:
             shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         self.environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
 
-    def run(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
-        )
+    def run(self, command: Sequence[str], **more: str) -> subprocess.CompletedProcess[str]:
+        environment = {**self.environment, **more}
+        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
 
-    def demo(self, *options: str) -> subprocess.CompletedProcess[str]:
-        return self.run([str(BIN / "mayfly"), "demo", *options])
+    def demo(self, *options: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return self.run([str(BIN / "mayfly"), "demo", *options], **more)
 
-    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+    def begin(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
         """Start `mayfly` as a terminal does: in a process group that gets a Ctrl-C as a whole."""
         return subprocess.Popen(
             [BIN / "mayfly", *arguments],
             cwd=self.folder,
-            env=self.environment,
+            env={**self.environment, **more},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -81,6 +80,16 @@ class Project:
 
     def records(self) -> list[JobRecord]:
         return open_ledger(sqlite_url(self.home / "ledger.db")).jobs()
+
+
+def path_without(folder: Path, *programs: str) -> str:
+    """Return a PATH, made in a folder, on which all programs are but some."""
+    folder.mkdir()
+    for place in map(Path, os.environ["PATH"].split(os.pathsep)):
+        for program in place.glob("*"):
+            if program.name not in programs and not (folder / program.name).is_symlink():
+                (folder / program.name).symlink_to(program)
+    return str(folder)
 
 
 def press(group: int) -> None:

@@ -3,83 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import signal
-import subprocess
-import sys
 import textwrap
-from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
-from state.database import sqlite_url
-from state.errors import SubmissionError
-from state.job import JobStatus
-from state.ledger import open_ledger
+from state.errors import EnvironmentMissingError, JobError, SubmissionError
+from tests.mayfly.cli.demo_project import LEFT, REPOSITORY, Project, path_without
 
 pytestmark = [pytest.mark.slow, pytest.mark.terraform, pytest.mark.cloud, pytest.mark.timeout(600)]
-
-REPOSITORY = Path(__file__).parents[3]
-BIN = Path(sys.executable).parent
-LEFT = "job resources left: 0"
-
-
-class Project:
-    """The repository's own project in a folder of its own; deployed by the first demo, warm for the others."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.home = folder, folder / ".mayfly" / "demo"
-        shutil.copy(REPOSITORY / "mayfly.yaml", folder)
-        for name in ("users", "blueprints"):
-            shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        self.environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-
-    def run(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
-        )
-
-    def demo(self, *options: str) -> subprocess.CompletedProcess[str]:
-        return self.run([str(BIN / "mayfly"), "demo", *options])
-
-    def demo_until(self, word: str) -> tuple[int, str]:
-        """Run a demo, press Ctrl-C when it prints a word, and return how it ended."""
-        process = subprocess.Popen(
-            [BIN / "mayfly", "demo"],
-            cwd=self.folder,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert process.stdout is not None
-        said = []
-        with process:
-            for line in process.stdout:
-                said.append(line)
-                if word in line:
-                    process.send_signal(signal.SIGINT)
-                    word = "\0"  # once is enough
-        return process.returncode, "".join(said)
-
-    def processes(self) -> list[str]:
-        """Every process that has to do with this project."""
-        found = []
-        for process in psutil.process_iter(["cmdline", "cwd"]):
-            words = " ".join(process.info["cmdline"] or [])
-            if str(self.folder) in words or str(self.folder) in (process.info["cwd"] or ""):
-                found.append(words)
-        return found
-
-    def results(self, said: str) -> Path:
-        match = re.search(r"files +\d+ in (.*)", said)
-        assert match is not None, said
-        return self.folder / match[1]
 
 
 @pytest.fixture(scope="module")
@@ -102,20 +35,13 @@ def test_from_nothing_to_a_result(project: Project) -> None:
     assert project.processes() == []
 
 
-def test_stopped_in_the_middle(project: Project) -> None:
-    code, said = project.demo_until("provisioning")
-
-    assert code == 130, said
-    assert "Traceback" not in said
-    assert project.processes() == []
-
-
-def test_own_data_after_a_run_that_was_stopped(project: Project) -> None:
+def test_own_data_with_blanks_in_its_path(project: Project) -> None:
     data = np.random.default_rng(7).normal(size=(100, 15)) * np.arange(1, 16)
-    np.save(project.folder / "mine.npy", data)
-    (project.folder / "mine.yaml").write_text("n_components: 15\n")
+    (project.folder / "my lab").mkdir()
+    np.save(project.folder / "my lab" / "my data.npy", data)
+    (project.folder / "my lab" / "my settings.yaml").write_text("n_components: 15\n")
 
-    done = project.demo("--data", "mine.npy", "--config", "mine.yaml")
+    done = project.demo("--data", "my lab/my data.npy", "--config", "my lab/my settings.yaml")
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert LEFT in done.stdout
@@ -124,9 +50,65 @@ def test_own_data_after_a_run_that_was_stopped(project: Project) -> None:
     known = np.linalg.svd(data - data.mean(axis=0), full_matrices=False)[2]
     signs = np.sign(np.sum(found * known, axis=1, keepdims=True))
     assert np.allclose(found * signs, known, atol=1e-8)
-    records = open_ledger(sqlite_url(project.home / "ledger.db")).jobs()
-    assert all(record.status.is_final for record in records)
-    assert JobStatus.CANCELLED in {record.status for record in records}
+
+
+def test_data_that_cannot_be_used_fails_in_sentences(project: Project) -> None:
+    np.save(project.folder / "hole.npy", np.array([[1.0, np.nan], [2.0, 3.0]]))
+    np.save(project.folder / "single.npy", np.ones((1, 4)))
+    (project.folder / "words.npy").write_text("not numbers")
+
+    done = project.demo("--data", "hole.npy", "--data", "single.npy", "--data", "words.npy")
+
+    assert done.returncode == JobError.exit_code, done.stdout + done.stderr
+    assert LEFT in done.stdout
+    folder = project.results(done.stdout)
+    told = [(folder / "end.txt").read_text(), (folder.parent / "logs" / "certificate.txt").read_text()]
+    for text in (done.stderr, *told):
+        for reason in (
+            "hole.npy holds one value that is not a finite number, the first at [0, 1]",
+            "single.npy has one sample, and a variance needs two at least",
+            "words.npy is not a .npy file but something else; save the array with numpy.save",
+        ):
+            assert reason in text
+
+
+@pytest.fixture(scope="module")
+def bare_path(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the PATH of a machine that cannot keep instances apart."""
+    return path_without(tmp_path_factory.mktemp("bare") / "bin", "bwrap", "unshare")
+
+
+def test_two_demos_beside_each_other_share_neither_home_nor_port(project: Project, bare_path: str) -> None:
+    """The second one has no sandbox: what comes with Mayfly runs all the same."""
+    with project.begin("demo") as first, project.begin("demo", PATH=bare_path) as second:
+        said = [str(process.communicate()[0]) for process in (first, second)]
+
+    assert (first.returncode, second.returncode) == (0, 0), "\n\n".join(said)
+    assert all(LEFT in text for text in said)
+    homes, ports = (
+        {found for text in said for found in re.findall(pattern, text)}
+        for pattern in (r"(?m)in (\S+)\.$", r"127\.0\.0\.1:(\d+)")
+    )
+    assert homes == {".mayfly/demo", ".mayfly/demo-2"}
+    assert len(ports) == 2
+    assert "NO SANDBOX: instances of pca are plain processes of yours" in said[1]
+
+
+def test_without_a_sandbox_a_changed_analysis_is_refused_before_anything_is_deployed(
+    project: Project, bare_path: str
+) -> None:
+    entry = project.folder / "blueprints" / "pca" / "environment" / "run.py"
+    known = entry.read_text()
+    entry.write_text(f"{known}# mine\n")
+
+    done = project.demo(PATH=bare_path)
+
+    entry.write_text(known)
+    assert done.returncode == EnvironmentMissingError.exit_code, done.stdout + done.stderr
+    assert "only what comes with Mayfly runs, unchanged: pca does not" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "base" not in done.stdout
+    assert project.processes() == []
 
 
 def test_a_dataset_of_the_wrong_kind_is_refused_in_a_sentence(project: Project) -> None:
