@@ -9,7 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from state.database import sqlite_url
 from state.job import JobStatus
 from state.ledger import Ledger, open_ledger
 from state.record import JobRecord
+from tests.crash.fault_proxy import FaultProxy
 
 T = TypeVar("T")
 HERE = Path(__file__).parent
@@ -41,7 +43,7 @@ BLUEPRINT = """\
 id: toy
 title: Does what its parameters say
 stage: public
-resources: [{instance_type: t3.small}]
+resources: [{instance_type: t3.small}, {instance_type: t3.medium}]
 limits: {duration: 5, cost: 5, log_mb: 1}
 inputs: {suffixes: [.txt]}
 parameters:
@@ -62,6 +64,8 @@ class Living:
         self._write_project()
         self.process: subprocess.Popen[bytes] | None = None
         self.ledger: Ledger | None = None
+        self.cloud_file = self.home / "cloud" / "cloud.json"
+        self.cloud: dict[str, Any] = {}
 
     def _write_project(self) -> None:
         recipe = self.project / "blueprints" / "toy" / "environment"
@@ -88,6 +92,7 @@ class Living:
         log.close()
         self.until(lambda: "Ctrl-C stops everything." in self.said() or self._fell(), "mayfly up to be up", 240)
         self.ledger = open_ledger(sqlite_url(self.home / "ledger.db"))
+        self.cloud = json.loads(self.cloud_file.read_text())
 
     def _fell(self) -> bool:
         if self.process is not None and self.process.poll() is not None:
@@ -106,7 +111,7 @@ class Living:
             self.ledger.engine.dispose()
 
     def find_all(self, name: str) -> list[psutil.Process]:
-        """Return the processes of this platform that are `worker`, `watch` or `terraform`."""
+        """Return the processes of this platform that are `worker`, `watch`, `terraform` or a machine's `agent.pyz`."""
         assert self.process is not None
         found = []
         for child in psutil.Process(self.process.pid).children(recursive=True):
@@ -114,7 +119,7 @@ class Living:
                 words = child.cmdline()
             except psutil.NoSuchProcess:
                 continue
-            if name in words or (words and Path(words[0]).name == name):
+            if name in words or any(Path(word).name == name for word in words[:2]):
                 found.append(child)
         return found
 
@@ -128,12 +133,29 @@ class Living:
             process.kill()
         return len(found)
 
+    @contextmanager
+    def behind(self, proxy: FaultProxy) -> Iterator[None]:
+        """Let a worker, and its Terraform, reach EC2 through a proxy for as long as the block lasts."""
+        told = self.cloud_file.read_text()
+        try:
+            self._tell_worker(json.dumps({**self.cloud, "ec2_endpoint": proxy.endpoint}))
+            yield
+        finally:
+            self._tell_worker(told)
+
+    def _tell_worker(self, cloud: str) -> None:
+        draft = self.cloud_file.with_suffix(".new")
+        draft.write_text(cloud)
+        draft.replace(self.cloud_file)
+        self.kill("worker")
+        self.until(lambda: self.has("worker"), "the next worker", 60)
+
     # the client
 
     def client(self, service: str, credentials: dict[str, str] | None = None) -> Any:
         """Return a plain boto3 client of the platform, or of whoever the credentials belong to."""
         keys = credentials or {}
-        cloud = json.loads((self.home / "cloud" / "cloud.json").read_text())
+        cloud = self.cloud
         return boto3.client(
             service,
             region_name=cloud["region"],
@@ -192,6 +214,21 @@ class Living:
             return record if record is not None and record.status.is_final else None
 
         return self.until(over, f"{root} to end")
+
+    def check_end(self, root: str, expected: JobStatus) -> None:
+        """Hold a job to what must be so however it came to its end."""
+        record = self.ended(root)
+        assert record.status is expected, record.ending
+        assert f"end of analysis: {expected}" in self.text(f"{root}process_results/end.txt")
+        assert f"JOB {expected.upper()}" in self.text(f"{root}logs/certificate.txt")
+        is_there = any(key.endswith("/copy.txt") for key in self.keys(root))
+        # Of a job that failed some datasets may be done.
+        assert expected is JobStatus.FAILED or is_there == (expected is JobStatus.DONE)
+        endings = [line for line in self.book.story(record.id) if line.text == expected]
+        assert len(endings) == 1
+        usage = self.book.usage(record.id, record.changed)
+        assert len({one.instance for one in usage}) == len(usage) >= 1
+        assert record.cost == sum(one.cost for one in usage)
 
     def left(self) -> list[str]:
         """What EC2 itself says is still there."""

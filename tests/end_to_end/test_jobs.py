@@ -79,6 +79,15 @@ def test_a_bad_submission_is_refused_in_words_before_anything_is_spent(living: L
     assert living.left() == []
 
 
+def test_a_submit_file_of_100_mb_is_refused_without_being_read(living: Living) -> None:
+    before = {record.id for record in living.book.jobs(limit=1000)}
+    living.submit(raw=b'{"dataname": "' + b"x" * 100_000_000 + b'"}')
+    new = living.until(lambda: [r for r in living.book.jobs(limit=1000) if r.id not in before], "the refusal")[0]
+    assert "larger than 1024 KiB" in end(living, new.results.root)
+    watcher = living.find_all("watch")[0]
+    assert watcher.memory_info().rss < 400e6
+
+
 def test_bad_parameters_are_all_named(living: Living) -> None:
     said = end(living, living.submit(mode="fly", seconds="three"))
     assert said.startswith("end of analysis: rejected")

@@ -1,10 +1,15 @@
-"""SIGKILL of real processes while jobs are provisioning, running and destroying: each ends, once, with nothing left."""
+"""SIGKILL of real processes while jobs are provisioning, running and destroying, and a bad network: each job ends once,
+with nothing left."""
 
 from __future__ import annotations
 
+import json
+
+import psutil
 import pytest
 
 from state.job import JobStatus
+from tests.crash.fault_proxy import Fault, FaultProxy
 from tests.end_to_end.living import Living
 
 pytestmark = [
@@ -36,33 +41,70 @@ def test_killed_with_a_job_in_every_phase(living: Living, victim: str) -> None:
     assert status(living, running) is JobStatus.RUNNING
     assert living.kill(victim) == (2 if victim == "terraform" else 1)
 
-    check_end(living, provisioning, JobStatus.DONE)
-    check_end(living, running, JobStatus.DONE)
-    check_end(living, destroying, JobStatus.CANCELLED)
+    living.check_end(provisioning, JobStatus.DONE)
+    living.check_end(running, JobStatus.DONE)
+    living.check_end(destroying, JobStatus.CANCELLED)
     assert living.left() == []
 
 
 def test_a_submission_that_nobody_watched_is_not_lost(living: Living) -> None:
     living.kill("watch")
     root = living.submit()
-    check_end(living, root, JobStatus.DONE)
+    living.check_end(root, JobStatus.DONE)
     assert living.left() == []
+
+
+def test_a_killed_agent_costs_its_dataset_and_no_other(living: Living) -> None:
+    root = living.submit(datasets=2, seconds=8)
+    first, other = living.until(lambda: both(living.find_all("agent.pyz")), "two agents")
+    living.until(lambda: len(running(living, root)) == 2, "both analyses to run")
+    first.kill()
+    living.until(lambda: not first.is_running(), "the agent to be dead", 10)
+    assert other.is_running()
+
+    living.check_end(root, JobStatus.FAILED)
+    said = living.text(f"{root}process_results/end.txt")
+    assert "1 of 2 datasets failed" in said
+    assert "ended without a report" in said
+    assert len([key for key in living.keys(root) if key.endswith("copy.txt")]) == 1
+    consoles = [key for key in living.keys(root) if key.endswith(".console.txt")]
+    assert "the agent ended with status 137" in living.text(root + consoles[0])
+    assert living.left() == []
+
+
+def test_a_platform_reaches_ec2_over_a_bad_network(living: Living) -> None:
+    proxy = FaultProxy(living.cloud["ec2_endpoint"])
+    try:
+        with living.behind(proxy):
+            # Terraform tries everything twice; what is refused twice is not to be had, and the next kind is taken.
+            proxy.expect(Fault.CAPACITY, "RunInstances", times=2)
+            proxy.expect(Fault.LOST_ANSWER, "RunInstances")  # a machine is made, and Terraform does not hear of it
+            proxy.expect(Fault.THROTTLE, "DescribeInstances")
+            proxy.expect(Fault.ERROR, "DescribeSecurityGroups")
+            proxy.expect(Fault.RESET, "DescribeInstanceTypes|DescribeInstanceAttribute|DescribeVolumes")
+            proxy.expect(Fault.LOST_ANSWER, "DeleteSecurityGroup")
+            root = living.submit(seconds=1)
+            living.check_end(root, JobStatus.DONE)
+            assert [one for one in proxy.plan if one.times] == [], sorted(set(proxy.calls))
+    finally:
+        proxy.close()
+    certificate = living.text(f"{root}logs/certificate.txt")
+    assert "no capacity" in certificate
+    assert "t3.medium" in certificate
+    assert living.left() == []
+
+
+def both(found: list[psutil.Process]) -> list[psutil.Process] | None:
+    """Return the processes, once there are two of them."""
+    return found if len(found) == 2 else None
+
+
+def running(living: Living, root: str) -> list[str]:
+    """Return the datasets that are being analysed."""
+    keys = [key for key in living.keys(root) if key.endswith("_STATUS.txt")]
+    return [key for key in keys if json.loads(living.text(root + key))["phase"] == "running"]
 
 
 def status(living: Living, root: str) -> JobStatus | None:
     record = living.look(root)
     return record.status if record else None
-
-
-def check_end(living: Living, root: str, expected: JobStatus) -> None:
-    """What must hold however a job came to its end."""
-    record = living.ended(root)
-    assert record.status is expected, record.ending
-    assert f"end of analysis: {expected}" in living.text(f"{root}process_results/end.txt")
-    assert f"JOB {expected.upper()}" in living.text(f"{root}logs/certificate.txt")
-    assert ("process_results/copy.txt" in living.keys(root)) == (expected is JobStatus.DONE)
-    endings = [line for line in living.book.story(record.id) if line.text == expected]
-    assert len(endings) == 1
-    usage = living.book.usage(record.id, record.changed)
-    assert len({one.instance for one in usage}) == len(usage) >= 1
-    assert record.cost == sum(one.cost for one in usage)
