@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import sqlalchemy as sa
 
 from mayfly.cli.blueprint import iae
 from mayfly.cli.budget import budget
@@ -23,7 +22,7 @@ from mayfly.cli.history import blueprint
 from mayfly.cli.importing import import_
 from mayfly.cli.jobs import cancel, jobs, logs, results
 from mayfly.cli.metrics import metrics
-from mayfly.cli.mishaps import explain, explain_database
+from mayfly.cli.mishaps import explain, told
 from mayfly.cli.output import console, note
 from mayfly.cli.platform import compile_roots
 from mayfly.cli.reap import abandon, reap
@@ -45,21 +44,16 @@ Completion for your shell (bash, zsh, fish):  eval "$(_MAYFLY_COMPLETE=bash_sour
 
 
 class Commands(click.Group):
-    """All commands. What a database refuses is told in a sentence here, where its place is known."""
+    """All commands. What disk and database refuse is told in a sentence here, where their places are known."""
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  (click's own signature)
         """Carry out a command.
 
         Raises:
-            MayflyError: the ledger's database cannot be used.
+            MayflyError: among others, the disk is full, or the ledger's database cannot be used.
         """
-        try:
+        with told(lambda: ctx.obj or Context()):
             return super().invoke(ctx)
-        except sa.exc.DBAPIError as error:
-            known = explain_database(error, ctx.obj.database) if isinstance(ctx.obj, Context) else None
-            if known is None:
-                raise
-            raise known from error
 
 
 @click.group(

@@ -17,7 +17,7 @@ from mayfly.cli.context import RUNTIME, Context, Home
 from mayfly.cli.demo_data import choose, pack
 from mayfly.cli.demo_show import show_left, show_outcome, tell_line
 from mayfly.cli.follow import Follower, LogLine
-from mayfly.cli.mishaps import full_disk
+from mayfly.cli.mishaps import full_disk, told
 from mayfly.cli.open import group_cloud
 from mayfly.cli.output import duration, note, say, shorten
 from mayfly.cli.platform import summary
@@ -67,6 +67,7 @@ def demo(context: Context, *, data: tuple[Path, ...], config: Path | None, analy
     blueprint, group = choose(platform, analysis, group)
     with interruptible() as asked, ExitStack() as stack:
         own = take_home(context, stack)
+        stack.enter_context(told(lambda: own))
         parcel = pack(own, platform, blueprint, group=group, data=data, config=config)
         say(f"Mayfly runs {analysis} for {group}, in {shorten(own.home.folder)}.", style="bold")
         stage("the embedded cloud and the platform on it")

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from mayfly.cli.commands import cli
 from mayfly.cli.context import Context, Home
 from mayfly.cli.main import run
-from mayfly.cli.mishaps import explain, explain_database
+from mayfly.cli.mishaps import explain, explain_database, told
 from state.database import sqlite_url
 from state.errors import EnvironmentMissingError, StateError, UsageError
 
@@ -125,6 +125,25 @@ def test_a_full_disk_below_the_ledger_is_called_that(tmp_path: Path) -> None:
     error = explain_database(refused("database or disk is full"), sqlite_url(tmp_path / "ledger.db"))
     assert isinstance(error, EnvironmentMissingError)
     assert str(error).startswith(f"{tmp_path}/ledger.db: the disk is full.")
+
+
+def full(place: str | None) -> OSError:
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), place)
+
+
+def test_a_home_that_is_full_is_named_when_nothing_else_is() -> None:
+    with (
+        pytest.raises(EnvironmentMissingError, match=r"^/proc: the disk is full"),
+        told(lambda: Context(home_option=Path("/proc"))),
+    ):
+        raise full(None)
+    with pytest.raises(OSError, match="/data"), told(lambda: Context(home_option=Path("/proc"))):
+        raise full("/data")
+
+
+def test_a_home_with_room_is_not_called_full(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space"), told(lambda: Context(home_option=tmp_path)):
+        raise full(None)
 
 
 def test_what_else_a_database_refuses_is_told_without_the_password() -> None:

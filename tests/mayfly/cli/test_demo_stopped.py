@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -108,7 +109,7 @@ def test_a_disk_that_is_full_before_is_a_sentence(project: Project, fill: Callab
     done = project.demo(*SMALL)
 
     assert done.returncode == EnvironmentMissingError.exit_code, done.stdout + done.stderr
-    assert "disk is full" in done.stderr
+    assert re.match(f"{project.home}.*: the disk is full", done.stderr)
     assert len(done.stderr.splitlines()) == 1
     assert project.processes() == []
 
@@ -117,7 +118,7 @@ def test_a_disk_that_fills_up_during_the_job_is_a_sentence(project: Project, fil
     code, said = project.demo_until("provisioning$", lambda _: fill(), "demo", *SMALL)
 
     assert code == EnvironmentMissingError.exit_code, said
-    assert "disk is full" in said.splitlines()[-1]
+    assert re.match(f"{project.home}.*: the disk is full", said.splitlines()[-1])
     assert "Traceback" not in said
     assert project.processes() == []
 
