@@ -65,9 +65,9 @@ def demo(context: Context, *, data: tuple[Path, ...], config: Path | None, analy
     if not context.is_embedded(platform):
         raise UsageError(f"{platform.deployment.place}: the demo runs on the embedded cloud; here cloud is aws.")
     blueprint, group = choose(platform, analysis, group)
-    with interruptible() as asked, ExitStack() as stack:
+    own = context
+    with told(lambda: own), interruptible() as asked, ExitStack() as stack:
         own = take_home(context, stack)
-        stack.enter_context(told(lambda: own))
         parcel = pack(own, platform, blueprint, group=group, data=data, config=config)
         say(f"Mayfly runs {analysis} for {group}, in {shorten(own.home.folder)}.", style="bold")
         stage("the embedded cloud and the platform on it")
