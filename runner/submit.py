@@ -85,7 +85,7 @@ def withdraw(cloud: Cloud, parcel: Parcel, reason: str) -> bool:
     bucket, key = parcel.bucket, parcel.submit_key
     if not any(info.key == key for info in cloud.list(bucket, key)):
         return False
-    wish = {"timestamp": parcel.asked["timestamp"], "reason": reason}
+    wish = {"timestamp": parcel.asked["timestamp"], "reason": " ".join(reason.split())}  # one line, or it is refused
     cloud.write(bucket, f"{key.removesuffix(SUBMIT)}{CANCEL}", dump(wish), content_type=_JSON)
     return True
 

@@ -242,7 +242,7 @@ def test_what_was_sent_can_be_withdrawn_before_anybody_has_seen_it(cloud: FakeCl
     assert keys(cloud) == []
 
     sent = send(cloud.as_group("lab1"), parcel)
-    assert withdraw(cloud.as_group("lab1"), parcel, "wrong recording")
+    assert withdraw(cloud.as_group("lab1"), parcel, "wrong\nrecording")
 
     key = sent.submit_key.replace("submit.json", "cancel.json")
     assert parse_cancel_key(key) == "lab1"
