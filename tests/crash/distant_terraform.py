@@ -116,6 +116,6 @@ class DistantTerraform(FakeTerraform):
         except ValueError:  # killed while it was written: a killed Terraform leaves an empty state, too
             return {}
 
-    def _save(self, root: Path, addresses: list[str], outputs: Any) -> None:
-        super()._save(root, addresses, outputs)
+    def _save(self, root: Path, addresses: list[str], outputs: Any, **options: Any) -> None:
+        super()._save(root, addresses, outputs, **options)
         self._after("terraform.state")

@@ -292,6 +292,7 @@ class Platform:
     def _check_job(self, record: JobRecord) -> Decimal:
         assert record.status.is_final, record
         assert record.status is not JobStatus.DONE or record.id not in self._actors.mourned, record
+        assert record.ending is None or "Mayfly itself" not in record.ending.reason, record
         objects = self.cloud.store.objects[record.results.bucket]
         assert record.status in objects[record.results.end][-1][1].decode(), record
         assert objects[record.results.certificate][-1][1], record
