@@ -131,5 +131,5 @@ def test_the_next_demo_ends_what_was_stopped(project: Project) -> None:
     assert "base: unchanged since it was applied" in done.stdout
     statuses = [record.status for record in project.records()]
     assert all(status.is_final for status in statuses)
-    # All but one that was stopped when its machines went: it had its ending already. A full disk may keep no wish.
-    assert statuses.count(JobStatus.CANCELLED) >= len(["nobody has seen the job", "machines are made", "run", "upload"])
+    # Those stopped later may have had their ending already, and a full disk may keep no wish.
+    assert statuses.count(JobStatus.CANCELLED) >= len(["nobody has seen the job", "machines are made", "tasks run"])
