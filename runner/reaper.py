@@ -125,6 +125,7 @@ def reap(
     wait: Wait,
     pause_s: float = 5,
     bucket_of: Callable[[str], str | None] | None = None,
+    on_removed: Callable[[Leftover], object] = lambda _: None,
 ) -> list[Leftover]:
     """Remove what is forgotten: mark, wait, look again, and remove only what was marked twice. Return it.
 
@@ -136,6 +137,7 @@ def reap(
         wait: sleeps for some seconds.
         pause_s: between the two looks.
         bucket_of: returns the bucket of an analysis, None for one that it does not know.
+        on_removed: told of each as it goes.
 
     Raises:
         CloudError: something refused to go, after everything else was removed.
@@ -163,6 +165,7 @@ def reap(
             continue
         _report(ledger, book, one, clock())
         removed.append(one)
+        on_removed(one)
     if refused:
         raise refused[0]
     book.went_round(clock())

@@ -36,11 +36,25 @@ def reap(context: Context, *, dry_run: bool) -> None:
         rows += [("lock", key, "") for key in stale_locks(cloud, backend, ledger, now)]
         show_table(("what", "id", "job"), rows, empty="Nothing is left behind.")
         return
-    removed = remove_forgotten(cloud, ledger, deployment=name, clock=lambda: datetime.now(UTC), wait=time.sleep)
-    told = [f"{one.kind} {one.id} of job {one.job or 'none'}" for one in removed]
-    told += clear(cloud, backend, ledger, jobs, datetime.now(UTC))
-    for text in told:
+    told: list[str] = []
+
+    def tell(text: str) -> None:
+        told.append(text)
         say(f"removed {text}")
+
+    try:
+        remove_forgotten(
+            cloud,
+            ledger,
+            deployment=name,
+            clock=lambda: datetime.now(UTC),
+            wait=time.sleep,
+            bucket_of=lambda one: platform.bucket(one) if one in platform.blueprints else None,
+            on_removed=lambda one: tell(f"{one.kind} {one.id} of job {one.job or 'none'}"),
+        )
+    finally:  # what refuses to go keeps nothing else here
+        for text in clear(cloud, backend, ledger, jobs, datetime.now(UTC)):
+            tell(text)
     if not told:
         say("Nothing is left behind.")
 

@@ -18,7 +18,7 @@ from runner.cloud_values import DEADLINE_TAG, DEPLOYMENT_TAG, JOB_TAG, LeftoverK
 from runner.signing import open_signer
 from state.chronicle import Chronicle, Outcome, TaskEnding
 from state.database import sqlite_url
-from state.errors import JobError, StateError
+from state.errors import CloudError, JobError, StateError
 from state.job import Ending, JobStatus
 from state.ledger import Ledger, open_ledger
 from tests.fakes.jobs import NOW, a_job, a_source
@@ -121,34 +121,48 @@ def test_retry_submits_only_what_failed_and_nothing_while_the_job_runs(desk: Des
 
 
 @pytest.mark.slow  # it looks twice, with five seconds in between
+def start_machine(desk: Desk, job: str, *, protected: bool = False, **more: str) -> str:
+    """Start a machine whose deadline has passed long ago; return its id."""
+    tags = {DEPLOYMENT_TAG: "demo", JOB_TAG: job, DEADLINE_TAG: "2020-01-01T00:00:00+00:00", **more}
+    pairs = [{"Key": name, "Value": value} for name, value in tags.items()]
+    made = desk.cloud._ec2.run_instances(
+        ImageId="ami-12c6146b",
+        MinCount=1,
+        MaxCount=1,
+        TagSpecifications=[{"ResourceType": "instance", "Tags": pairs}],
+    )
+    machine = str(made["Instances"][0]["InstanceId"])
+    if protected:
+        desk.cloud._ec2.modify_instance_attribute(InstanceId=machine, DisableApiTermination={"Value": True})
+    return machine
+
+
+def machines(desk: Desk) -> set[str]:
+    found = desk.cloud.leftovers(deployment="demo")
+    return {one.id for one in found if one.kind is LeftoverKind.INSTANCE}
+
+
 def test_reap_shows_first_and_then_removes_what_no_job_needs_but_nothing_exempt(desk: Desk) -> None:
-    def start(job: str, **more: str) -> str:
-        tags = {DEPLOYMENT_TAG: "demo", JOB_TAG: job, DEADLINE_TAG: "2020-01-01T00:00:00+00:00", **more}
-        pairs = [{"Key": name, "Value": value} for name, value in tags.items()]
-        made = desk.cloud._ec2.run_instances(
-            ImageId="ami-12c6146b",
-            MinCount=1,
-            MaxCount=1,
-            TagSpecifications=[{"ResourceType": "instance", "Tags": pairs}],
-        )
-        return str(made["Instances"][0]["InstanceId"])
-
-    stray, exempt = start("pca-gone"), start("pca-kept", **{"mayfly:exempt": "yes"})
-
-    def machines() -> set[str]:
-        found = desk.cloud.leftovers(deployment="demo")
-        return {one.id for one in found if one.kind is LeftoverKind.INSTANCE}
-
+    stray, exempt = start_machine(desk, "pca-gone"), start_machine(desk, "pca-kept", **{"mayfly:exempt": "yes"})
     status, said = desk.mayfly("reap", "--dry-run")
     assert status == 0
     assert stray in said
     assert exempt not in said
-    assert machines() == {stray, exempt}
+    assert machines(desk) == {stray, exempt}
     status, said = desk.mayfly("reap")
     assert status == 0
     assert f"removed instance {stray} of job pca-gone" in said
-    assert machines() == {exempt}
+    assert machines(desk) == {exempt}
     assert "Nothing is left behind." in desk.mayfly("reap")[1]
+
+
+def test_what_refuses_to_go_is_said_after_all_else_has_gone(desk: Desk) -> None:
+    held, free = start_machine(desk, "pca-held", protected=True), start_machine(desk, "pca-gone")
+    status, said = desk.mayfly("reap")
+    assert status == CloudError.exit_code
+    assert f"removed instance {free} of job pca-gone" in said
+    assert f"Removing instance {held} failed: OperationNotPermitted" in said
+    assert machines(desk) == {held}
 
 
 def test_abandon_stops_the_job_and_writes_down_why(desk: Desk) -> None:
