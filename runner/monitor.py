@@ -217,7 +217,7 @@ def conclude(verdicts: list[tuple[Task, Verdict]]) -> Ending:
     count = len(verdicts)
     if not bad:
         return Ending(status=JobStatus.DONE, reason=f"{_datasets(count)} processed.")
-    reasons = "; ".join(f"{task.name}: {verdict.reason.rstrip('.')}" for task, verdict in bad[:SHOWN])
+    reasons = "; ".join(_blame(task, verdict.reason.rstrip(".")) for task, verdict in bad[:SHOWN])
     more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
     kinds = {verdict.ending for _, verdict in bad}
     status = {"timed_out": JobStatus.TIMED_OUT, "interrupted": JobStatus.INTERRUPTED}
@@ -225,6 +225,11 @@ def conclude(verdicts: list[tuple[Task, Verdict]]) -> Ending:
         status=status.get(kinds.pop(), JobStatus.FAILED) if len(kinds) == 1 else JobStatus.FAILED,
         reason=f"{len(bad)} of {_datasets(count)} failed: {reasons}{more}.",
     )
+
+
+def _blame(task: Task, reason: str) -> str:
+    """Return why a task failed, with its name; many an analysis begins with that itself."""
+    return reason if reason.startswith(task.name) else f"{task.name}: {reason}"
 
 
 def outcome_of(task: Task, verdict: Verdict | None, ending: Ending | None) -> Outcome:

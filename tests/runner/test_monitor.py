@@ -61,6 +61,12 @@ def test_a_failed_task_is_named_with_its_reason() -> None:
     assert found == Ending(status=JobStatus.FAILED, reason="1 of 2 datasets failed: a.npy: NaN in row 3.")
 
 
+def test_an_analysis_that_names_its_dataset_itself_is_not_corrected() -> None:
+    bad = {"status": "FAILED", "ending": "failed", "reason": "a.npy holds NaN."}
+    found = decision(signs(0, report=bad), signs(1, report=GOOD))
+    assert found == Ending(status=JobStatus.FAILED, reason="1 of 2 datasets failed: a.npy holds NaN.")
+
+
 def test_tasks_that_all_ran_out_of_time_make_a_timed_out_job() -> None:
     late = {"status": "FAILED", "ending": "timed_out", "reason": "more than 60 minutes"}
     assert decision(signs(0, report=late), signs(1, report=GOOD)).status is JobStatus.TIMED_OUT  # type: ignore[union-attr]
