@@ -26,10 +26,14 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def environment() -> dict[str, str]:
+    """Return our environment without what `make test` put there: a make below a make says more."""
+    return {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "ARGS"}}
+
+
 def make(project: Path, *arguments: str, **more: str) -> list[str]:
-    clean = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "ARGS"}}
     done = subprocess.run(
-        ["make", *arguments], cwd=project, env={**clean, **more}, capture_output=True, text=True, check=True
+        ["make", *arguments], cwd=project, env={**environment(), **more}, capture_output=True, text=True, check=True
     )
     return done.stdout.splitlines()
 
@@ -57,6 +61,7 @@ def test_ctrl_c_waits_until_the_demo_has_stopped(project: Path) -> None:
     process = subprocess.Popen(
         ["make", "demo"],
         cwd=project,
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
