@@ -73,12 +73,13 @@ def test_ctrl_c_leaves_nothing_running(project: Project, stage: str) -> None:
 
 
 def test_a_second_ctrl_c_is_answered_and_changes_nothing(project: Project) -> None:
-    with project.begin("demo") as process:
+    with project.begin("demo", *SMALL) as process:
         assert process.stdout is not None
         said = []
         for line in process.stdout:
             said.append(line)
-            if line.startswith(("The embedded cloud", "Stopping …")):
+            # From here on there is a cloud to be stopped, which takes long enough for a second one to arrive in.
+            if line.startswith(("Submitting", "Stopping …")):
                 press(process.pid)
 
     assert process.returncode == 130, said
