@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import queue
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ _PASSING = frozenset(
 _MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
 _SERVER_ERROR = 500
 _TICK = 0.2
+PAUSES_S = (0.5, 1, 2, 4, 8, 16, 16)
+"""Seconds between looks for the role's credentials, which a machine may get later than it boots."""
 
 
 def connect(region: str, data: Path | None) -> S3Store:
@@ -32,6 +35,9 @@ def connect(region: str, data: Path | None) -> S3Store:
     from botocore.config import Config
 
     session = botocore.session.Session()
+    # botocore asks the metadata service once, for a second: too little for a machine that boots beside many others.
+    session.set_config_variable("metadata_service_timeout", 5)
+    session.set_config_variable("metadata_service_num_attempts", 3)
     verify = None
     if data is not None:
         session.set_config_variable("data_path", str(data))
@@ -44,6 +50,11 @@ def connect(region: str, data: Path | None) -> S3Store:
         signature_version="s3v4",
         user_agent_extra="mayfly-agent",
     )
+    for pause in PAUSES_S:
+        # A client that was made without credentials never gets any.
+        if session.get_credentials() is not None:
+            break
+        time.sleep(pause)
     return S3Store(session.create_client("s3", region_name=region, config=config, verify=verify))
 
 
