@@ -56,7 +56,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     (made.folder / "users" / "poor.yaml").write_text(POOR)
     made.home.mkdir(parents=True)
     if CAN_MOUNT:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96m,mode=0700", "tmpfs", str(made.home)], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m,mode=0700", "tmpfs", str(made.home)], check=True)
     yield made
     if CAN_MOUNT:
         subprocess.run(["umount", "-l", str(made.home)], check=True)

@@ -162,7 +162,9 @@ def test_what_refuses_to_go_is_said_after_all_else_has_gone(desk: Desk) -> None:
     assert status == CloudError.exit_code
     assert f"removed instance {free} of job pca-gone" in said
     assert f"Removing instance {held} failed: OperationNotPermitted" in said
-    assert machines(desk) == {held}
+    left = machines(desk)
+    assert held in left
+    assert free not in left
 
 
 def test_abandon_stops_the_job_and_writes_down_why(desk: Desk) -> None:
