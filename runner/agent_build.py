@@ -88,6 +88,7 @@ def collect() -> dict[str, bytes]:
         "runner/__init__.py": b"",
         "state/__init__.py": b"",
         "state/errors.py": _own(state.__file__, "errors.py"),
+        "state/values.py": _own(state.__file__, "values.py"),
     }
     for path in sorted(Path(str(runner.iae.__file__)).parent.glob("*.py")):
         if path.name != "__main__.py":

@@ -7,7 +7,8 @@ message names the place, says what is wrong, and says the way out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from state.values import dataclass
 
 
 class MayflyError(Exception):

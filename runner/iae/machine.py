@@ -9,10 +9,10 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from runner.iae.user import User
+from state.values import dataclass
 
 _METADATA = "http://169.254.169.254"
 _DATA = "data/"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from runner.iae.ending import Ending, TaskError
+from state.values import dataclass
 
 VERSION = 1
 

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from runner.iae.ending import Ending
 from runner.iae.halt import Clock
 from runner.iae.manifest import Manifest
 from runner.iae.store import Store, StoreError
+from state.values import dataclass
 
 LOOK_S = 5.0
 """Seconds between two looks; AWS asks for this pace, so that of its two minutes of notice none is lost."""

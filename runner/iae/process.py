@@ -9,14 +9,15 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import IO
 
 from runner.iae.ending import Ending, TaskError
 from runner.iae.log import LastLines, Splitter, TaskLog
 from runner.iae.processes import Family
-from runner.iae.user import TASK_USER, User
+from runner.iae.user import TASK_USER, User, start_as
+from state.values import dataclass
 
 GRACE_S = 5.0
 """Between the request to end and the kill."""
@@ -135,10 +136,7 @@ def run_analysis(
             stderr=subprocess.PIPE,
             bufsize=0,
             start_new_session=True,
-            umask=0o022,
-            user=user.uid if user else None,
-            group=user.gid if user else None,
-            extra_groups=[] if user else None,
+            **start_as(user),
         )
     except (OSError, subprocess.SubprocessError) as error:
         reason = f"the environment cannot start `{command[0]}`: {getattr(error, 'strerror', None) or error}"

@@ -9,8 +9,9 @@ import os
 import signal
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+from state.values import dataclass
 
 PROC = Path("/proc")
 _TICKS = os.sysconf("SC_CLK_TCK")

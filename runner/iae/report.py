@@ -7,7 +7,7 @@ import platform
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from runner.iae.process import Exit
 from runner.iae.processes import Meter
 from runner.iae.results import Uploaded
 from runner.iae.status import Board, Status, format_time
+from state.values import dataclass
 
 BAD_INPUT_STATUS = 2
 """Exit status by which an entry point says that the data or the parameters are wrong, not the analysis."""

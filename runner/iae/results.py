@@ -8,13 +8,13 @@ import os
 import stat
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from runner.iae.ending import Ending, TaskError
 from runner.iae.halt import Halt
 from runner.iae.store import Copy, OnBytes, Store, StoreError
 from runner.iae.transfer import require_all
+from state.values import dataclass
 
 RESERVED = frozenset({"end.txt"})
 """Names that mean something to clients when they stand at the top of the results."""
@@ -123,7 +123,7 @@ def upload(
     listed = tuple(_list(found) for found in files)
     copies = [
         Copy(key=prefix + found.path, path=found.file, content_type=_content_type(found.path), crc32=known.crc32)
-        for found, known in zip(files, listed, strict=True)
+        for found, known in zip(files, listed)
     ]
     sizes = {prefix + found.path: found.size for found in files}
     pending: Sequence[Copy] = copies
@@ -170,7 +170,7 @@ def _refuse_link(path: Path, root: Path) -> str:
         mode = real.stat().st_mode
     except (OSError, RuntimeError):
         return "a link to nothing"
-    if not real.is_relative_to(root):
+    if root not in (real, *real.parents):
         return "a link out of the results folder"
     return "" if stat.S_ISREG(mode) else "not a plain file"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import threading
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import Enum
 from typing import Any
@@ -17,6 +17,7 @@ from runner.iae.machine import tell
 from runner.iae.manifest import Manifest
 from runner.iae.processes import Load, Meter
 from runner.iae.store import Store
+from state.values import dataclass
 
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
@@ -69,7 +70,7 @@ class Board:
     instance: str = ""
     reason: str = ""
     ended: datetime | None = None
-    load: Load = Load(cpu_percent=0.0, memory=0)  # noqa: RUF009 - it is frozen
+    load: Load = Load(cpu_percent=0.0, memory=0)
     machine: dict[str, Any] = field(default_factory=dict)
     input_sha256: str = ""
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Callable, Protocol
 
 from state.errors import CloudError
+from state.values import dataclass
 
 OnBytes = Callable[[int], None]
 

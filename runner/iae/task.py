@@ -7,7 +7,7 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from runner.iae.status import LAST_LINES, Board, Heartbeat, Phase, Status
 from runner.iae.store import Store
 from runner.iae.transfer import fetch
 from runner.iae.user import User
+from state.values import dataclass
 
 _LAST_WORDS_S = 3.0
 _UPLOAD_RESERVE_S = 20.0

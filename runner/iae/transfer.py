@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import Callable
 
 from runner.iae.ending import Ending, TaskError
 from runner.iae.halt import Halt
