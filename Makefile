@@ -42,6 +42,10 @@ setup: ## install what `mayfly` needs into .venv/
 setup-dev: ## install what tests, lint and docs need, too
 	@$(SET_UP) dev
 
+.PHONY: setup-old
+setup-old: ## fetch what instances with Python 3.8 or 3.9 need, where set-up could not
+	@$(SET_UP) agent
+
 .PHONY: demo
 demo: setup ## run one job end to end on this machine [DATA=my.npy CONFIG=my.yaml]
 	@$(BIN)/mayfly demo $${DATA:+--data "$$DATA"} $${CONFIG:+--config "$$CONFIG"} $(ARGS)

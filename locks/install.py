@@ -1,5 +1,7 @@
 """Install the locked packages and Mayfly itself into `.venv/`: `install.py runtime` or `install.py dev`.
 
+`install.py agent` fetches again, alone, what the agent carries for instances with an older Python.
+
 Standard library only: it runs before anything is installed. It prefers the locked uv, bootstrapped by pip from a
 small lock of its own (5 seconds instead of 65), and falls back to pip when uv does not work here. Both get the
 same locks and check every hash. What pip is configured to use (an index of the house, a certificate, a proxy)
@@ -28,6 +30,8 @@ VENV = PROJECT / ".venv"
 PYTHON = VENV / "bin" / "python"
 UV = VENV / "bin" / "uv"
 LOCKS = ("runtime", "dev")
+AGENT = VENV / "share" / "mayfly" / "agent"
+"""Where runner/agent_libraries.py looks for what the agent carries for Python 3.8 and 3.9."""
 MINUTES_15 = 900
 NOT_HERE = 9
 """The exit code for "this machine lacks something", as in state/errors.py."""
@@ -59,11 +63,16 @@ class InstallError(Exception):
 
 def main(arguments: Sequence[str]) -> int:
     """Install, or say in a sentence why not."""
-    if len(arguments) != 1 or arguments[0] not in LOCKS:
-        say("usage: install.py runtime|dev")
+    if len(arguments) != 1 or arguments[0] not in (*LOCKS, "agent"):
+        say("usage: install.py runtime|dev|agent")
         return 2
     try:
-        install(arguments[0])
+        if arguments[0] == "agent":
+            with alone():
+                make_venv()
+                fetch_agent_libraries(installers())
+        else:
+            install(arguments[0])
     except KeyboardInterrupt:
         say("set-up: stopped; the next run goes on")
         return STOPPED
@@ -93,19 +102,43 @@ def install_alone(what: str) -> None:
     lock = PROJECT / "locks" / f"{what}.txt"
     count = sum(1 for line in lock.read_text().splitlines() if line[:1].isalnum())
     arguments = ["--require-hashes", "-r", str(lock)]
-    for installer in installers():
-        try:
-            installer.run(arguments, f"installing {count} locked packages with {installer.name}")
-            break
-        except InstallError as error:
-            last = error
-            say(f"set-up: {installer.name} could not do it")
-    else:
-        raise last
+    installer = first_to_run(installers(), arguments, f"installing {count} locked packages")
     installer.run(["--no-deps", "--no-build-isolation", "-e", str(PROJECT)], "installing mayfly itself")
+    try:
+        fetch_agent_libraries([installer])
+    except InstallError as error:  # most images need none of them
+        say(f"{error}\nset-up: goes on without: until `make setup-old` has them, images need Python 3.10 or newer")
     compile_what_runs()
     stamp(what).write_text(fingerprint(what))
     say(f"set-up: done in {time.monotonic() - start:.0f} s")
+
+
+def first_to_run(installers: Iterable[Pip | Uv], arguments: Sequence[str], title: str) -> Pip | Uv:
+    """Let the first installer that can do something do it, and return that one."""
+    last = InstallError(f"set-up: {title}: nothing here can install")
+    for installer in installers:
+        try:
+            installer.run(arguments, f"{title} with {installer.name}")
+        except InstallError as error:
+            last = error
+            say(f"set-up: {installer.name} could not do it")
+        else:
+            return installer
+    raise last
+
+
+def fetch_agent_libraries(installers: Iterable[Pip | Uv]) -> None:
+    """Keep what the agent carries for instances with Python 3.8 or 3.9 in a folder where no import finds it.
+
+    Never those of an earlier lock: what could not be fetched is missing.
+    """
+    draft = AGENT.with_name("agent.new")
+    for folder in (AGENT, draft):
+        shutil.rmtree(folder, ignore_errors=True)
+    options = ["--target", str(draft), "--python-version", "3.8", "--no-deps", "--no-compile", "--only-binary", ":all:"]
+    lock = ["--require-hashes", "-r", str(PROJECT / "locks" / "agent.txt")]
+    first_to_run(installers, [*options, *lock], "fetching the agent's libraries for Python 3.8 and 3.9")
+    draft.rename(AGENT)
 
 
 def compile_what_runs() -> None:
@@ -159,6 +192,7 @@ def fingerprint(what: str) -> str:
     for part in (
         (PROJECT / "locks" / f"{what}.txt").read_bytes(),
         (PROJECT / "locks" / "setup.txt").read_bytes(),
+        (PROJECT / "locks" / "agent.txt").read_bytes(),
         (PROJECT / "pyproject.toml").read_bytes().split(b"[tool.ruff]")[0],
         str(PROJECT).encode(),
     ):

@@ -2,6 +2,7 @@
 
 - `runtime.txt`: what `mayfly` needs, the embedded cloud and PostgreSQL included, and the build tools of its own wheel.
 - `dev.txt`: the same and what tests, lint and docs need.
+- `agent.txt`: what the agent carries for instances with Python 3.8 or 3.9.
 - `setup.txt`: uv alone, at the version of dev.txt: what set-up fetches with pip before it has uv.
 - `terraform.txt` is not touched: see runner/library.py.
 """
@@ -17,23 +18,23 @@ from pathlib import Path
 from install import UV, pip_options, uv_environment
 
 PROJECT = Path(__file__).resolve().parent.parent
+UNIVERSAL = ("--universal", "--python-version", "3.11", "pyproject.toml")
 LOCKS = {
-    "dev": ("local", "postgres", "setup", "dev"),
-    "runtime": ("local", "postgres", "setup"),
+    "dev": (*UNIVERSAL, "--extra", "local", "--extra", "postgres", "--extra", "setup", "--extra", "dev"),
+    "runtime": (*UNIVERSAL, "--extra", "local", "--extra", "postgres", "--extra", "setup"),
+    # What suits 3.8 suits 3.9; all of it is pure Python, so any interpreter can find out what it needs.
+    "agent": ("--python-version", "3.8", "--no-python-downloads", "--group", "pyproject.toml:agent"),
 }
+"""What each lock is resolved from."""
 
 
 def main() -> int:
     """Write the locks; stop at the first that cannot be resolved."""
     environment = uv_environment(pip_options(), os.environ)
-    command = [str(UV), "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes"]
-    command += ["--no-header", "--no-annotate"]
-    for name, extras in LOCKS.items():
+    command = [str(UV), "pip", "compile", "--quiet", "--generate-hashes", "--no-header", "--no-annotate"]
+    for name, source in LOCKS.items():
         lock = PROJECT / "locks" / f"{name}.txt"
-        options = [word for extra in extras for word in ("--extra", extra)]
-        done = subprocess.run(
-            [*command, *options, "pyproject.toml", "-o", str(lock)], cwd=PROJECT, env=environment, check=False
-        )
+        done = subprocess.run([*command, *source, "-o", str(lock)], cwd=PROJECT, env=environment, check=False)
         if done.returncode:
             return done.returncode
         print(f"wrote locks/{name}.txt")

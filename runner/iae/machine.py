@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from runner.iae.libraries import data_files
 from runner.iae.user import User
 from state.values import dataclass
 
 _METADATA = "http://169.254.169.254"
-_DATA = "data/"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +67,10 @@ def unpack_data(target: Path) -> Path | None:
     import zipfile
 
     with zipfile.ZipFile(archive) as file:
-        for name in file.namelist():
-            if name.startswith(_DATA):
-                path = target / name[len(_DATA) :]
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(file.read(name))
+        for inside, name in data_files(file.namelist()).items():
+            path = target / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(file.read(inside))
     return target
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -8,23 +7,15 @@ import sys
 import time
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
-from urllib.request import Request, urlopen
 
-import botocore.session
 import pytest
-from moto.server import ThreadedMotoServer
 
 from runner.agent_build import AgentArchive, build_agent, collect, pack
 from runner.iae.main import main
 from state.errors import EnvironmentMissingError
-from tests.fakes.agent import BUCKET, ROOT, raw_manifest
-
-REPORT = f"{ROOT}logs/task-0.json"
-STATUS = f"{ROOT}logs/DATASET_NAME:data.txt_STATUS.txt"
+from tests.runner.agent_site import REPORT, STATUS, Site, open_site
 
 
 @pytest.fixture(scope="module")
@@ -32,67 +23,10 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> AgentArchive:
     return build_agent(tmp_path_factory.mktemp("agents"))
 
 
-@dataclass
-class Site:
-    """An S3 server, and a machine to run the agent on."""
-
-    endpoint: str
-    folder: Path
-    s3: Any
-    archive: AgentArchive
-
-    def start(self, script: str, **changes: Any) -> subprocess.Popen[str]:
-        image = self.folder / "image"
-        (image / "files").mkdir(parents=True)
-        (image / "files/run.py").write_text(script)
-        raw = raw_manifest(image, [sys.executable, "files/run.py"], **changes)
-        (self.folder / "manifest.json").write_text(json.dumps(raw))
-        programs = self.folder / "bin"
-        programs.mkdir()
-        switch = programs / "shutdown"
-        switch.write_text(f'#!/bin/sh\necho "$@" > {self.folder}/off\n')
-        switch.chmod(0o755)
-        base = Path(sys.executable).resolve()  # the interpreter without any installed package
-        return subprocess.Popen(
-            [str(base), "-I", "-S", str(self.archive.path), "--manifest", str(self.folder / "manifest.json")],
-            env={
-                "PATH": f"{programs}:/usr/bin:/bin",
-                "MAYFLY_WORK": str(self.folder),
-                "MAYFLY_IMAGE_ROOT": str(image),
-                "AWS_ENDPOINT_URL": self.endpoint,
-                "AWS_ACCESS_KEY_ID": "test",
-                "AWS_SECRET_ACCESS_KEY": "test",
-                "AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:9",
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def read(self, key: str) -> Any:
-        return json.loads(self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read())
-
-    @property
-    def is_off(self) -> bool:
-        return (self.folder / "off").read_text() == "-h now\n"
-
-
 @pytest.fixture
 def site(tmp_path: Path, archive: AgentArchive) -> Iterator[Site]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    session = botocore.session.Session()
-    session.set_credentials("test", "test")
-    s3 = session.create_client("s3", region_name="us-east-1", endpoint_url=f"http://{host}:{port}")
-    # moto keeps its buckets in the process, not in the server.
-    with urlopen(Request(f"http://{host}:{port}/moto-api/reset", method="POST")):
-        s3.create_bucket(Bucket=BUCKET)
-    s3.put_object(Bucket=BUCKET, Key="lab/inputs/data.txt", Body=b"1 2 3")
-    s3.put_object(Bucket=BUCKET, Key="lab/configs/config.yaml", Body=b"n: 3\n")
-    yield Site(endpoint=f"http://{host}:{port}", folder=tmp_path, s3=s3, archive=archive)
-    s3.close()
-    server.stop()
+    with open_site(tmp_path, archive) as site:
+        yield site
 
 
 def test_the_same_inputs_give_the_same_bytes_in_any_process(archive: AgentArchive, tmp_path: Path) -> None:
