@@ -5,16 +5,19 @@ The decision and the handing over are one transaction, so a crash leaves a job o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
 
 from state.budget import lock_account
+from state.chronicle import ATTEMPT, Tried
 from state.job import FINAL, JobStatus
 from state.tables import CANCEL, JOB, STORY
 from state.turns import Caps, Claim, take_turns
+from state.vcpus import Got, claims_on, counts_families, read_needs
 
 GATE = "*"
 """The account that everybody locks who opens the gate; no group can be called so."""
@@ -75,8 +78,8 @@ class Gate:
             return []
         with self.engine.begin() as connection:
             lock_account(connection, GATE)
-            waiting, said = _waiting(connection)
-            turns = take_turns(waiting, _running(connection), caps, at)
+            waiting, said = _waiting(connection, caps)
+            turns = take_turns(waiting, _running(connection, caps), caps, at)
             groups = {claim.job: claim.group for claim in waiting}
             passed = turns.start[:AT_ONCE]
             for job in passed:
@@ -139,7 +142,7 @@ def _at_the_gate() -> tuple[sa.ColumnElement[bool], ...]:
     return (JOB.c.status == JobStatus.ADMITTED, JOB.c.enqueued.is_(None))
 
 
-def _waiting(connection: sa.Connection) -> tuple[list[Claim], dict[str, str | None]]:
+def _waiting(connection: sa.Connection, caps: Caps) -> tuple[list[Claim], dict[str, str | None]]:
     """Return the first of each group's waiting jobs and those to be stopped, and what they were told to wait for."""
     place = sa.func.row_number().over(partition_by=JOB.c.group_id, order_by=JOB.c.turn).label("place")
     line = (
@@ -150,21 +153,57 @@ def _waiting(connection: sa.Connection) -> tuple[list[Claim], dict[str, str | No
     )
     query = sa.select(line).where(sa.or_(line.c.place <= AHEAD, line.c.stopping)).order_by(line.c.turn, line.c.id)
     rows = connection.execute(query).all()
-    return [_claim(row, stopping=bool(row.stopping)) for row in rows], {row.id: row.waits for row in rows}
+    by_family = counts_families(caps.vcpus)
+    claims = [_claim(row, by_family=by_family, stopping=bool(row.stopping)) for row in rows]
+    return claims, {row.id: row.waits for row in rows}
 
 
-def _running(connection: sa.Connection) -> list[Claim]:
+def _running(connection: sa.Connection, caps: Caps) -> list[Claim]:
     """Return the jobs that passed and have not ended: until then their machines may be there."""
-    query = sa.select(*_CLAIM).where(
-        JOB.c.status.not_in([status.value for status in FINAL]), JOB.c.enqueued.is_not(None)
+    by_family = counts_families(caps.vcpus)
+    got = _got(connection) if by_family else {}
+    rows = connection.execute(sa.select(*_CLAIM).where(*_UNDER_WAY))
+    return [_claim(row, by_family=by_family, got=got.get(row.id, ())) for row in rows]
+
+
+def _got(connection: sa.Connection) -> dict[str, list[Got]]:
+    """Return, by job, which machines are what they are for good.
+
+    One on demand stays; spot capacity may be taken back, and its task then goes on on another machine.
+    """
+    newest = (
+        sa.select(ATTEMPT.c.job, ATTEMPT.c.task, sa.func.max(ATTEMPT.c.number).label("number"))
+        .join(JOB, JOB.c.id == ATTEMPT.c.job)
+        .where(*_UNDER_WAY)
+        .group_by(ATTEMPT.c.job, ATTEMPT.c.task)
+        .subquery()
     )
-    return [_claim(row) for row in connection.execute(query)]
+    same = [ATTEMPT.c[name] == newest.c[name] for name in ("job", "task", "number")]
+    is_there = sa.and_(ATTEMPT.c.outcome == Tried.STARTED, ATTEMPT.c.spot.is_(False))
+    kind = (ATTEMPT.c.job, ATTEMPT.c.offer, ATTEMPT.c.outcome)
+    query = (
+        sa.select(*kind, sa.func.count().label("tasks"))
+        .join(newest, sa.and_(*same))
+        .where(sa.or_(is_there, ATTEMPT.c.outcome == Tried.GIVEN_UP))
+        .group_by(*kind)
+    )
+    found: dict[str, list[Got]] = defaultdict(list)
+    for row in connection.execute(query):
+        way = row.offer if row.outcome == Tried.STARTED else None
+        found[row.job].append(Got(way=way, count=row.tasks))
+    return found
 
 
-_CLAIM = (JOB.c.id, JOB.c.group_id, JOB.c.analysis, JOB.c.instances, JOB.c.vcpus, JOB.c.region, JOB.c.changed)
+_UNDER_WAY = (JOB.c.status.not_in([status.value for status in FINAL]), JOB.c.enqueued.is_not(None))
+_CLAIM = tuple(
+    JOB.c[name] for name in ("id", "group_id", "analysis", "instances", "vcpus", "region", "changed", "needs")
+)
 
 
-def _claim(row: sa.Row[tuple[object, ...]], *, stopping: bool = False) -> Claim:
+def _claim(
+    row: sa.Row[tuple[object, ...]], *, by_family: bool, stopping: bool = False, got: Sequence[Got] = ()
+) -> Claim:
+    quotas = claims_on(read_needs(row.needs), row.region, row.instances, got) if by_family else {}
     return Claim(
         job=row.id,
         group=row.group_id,
@@ -174,4 +213,5 @@ def _claim(row: sa.Row[tuple[object, ...]], *, stopping: bool = False) -> Claim:
         region=row.region,
         since=row.changed,
         stopping=stopping,
+        quotas=quotas,
     )

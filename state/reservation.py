@@ -16,6 +16,7 @@ from state.errors import BudgetError, SubmissionError
 from state.job import Job, JobStatus
 from state.submission import ObjectVersion
 from state.tables import JOB, STORY, insert_into
+from state.vcpus import Need, write_needs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,7 @@ class Reservation:
         cap: the group's budget, USD.
         since: when the budget's period began; None for a budget without periods.
         vcpus: of all its machines together.
+        needs: what one machine takes of the vCPU quotas, for each of the job's ways.
         notes: what its user should know, for the certificate.
     """
 
@@ -38,6 +40,7 @@ class Reservation:
     cap: Decimal
     since: datetime | None
     vcpus: int = 0
+    needs: tuple[Need, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -133,6 +136,7 @@ def _row(one: Reservation, turn: int, at: datetime) -> dict[str, Any]:
         "spec": codec.dump(job),
         "instances": len(job.tasks),
         "vcpus": one.vcpus,
+        "needs": write_needs(one.needs) if one.needs else None,
         "region": job.hardware.region,
         "turn": turn,
     }

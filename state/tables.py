@@ -92,6 +92,7 @@ JOB = sa.Table(
     sa.Column("enqueued", Instant),
     sa.Column("waits", sa.Text),
     sa.Column("extra_s", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("needs", sa.Text),
     sa.Index("job_by_turn", "status", "enqueued", "group_id", "turn"),
     sa.Index("job_by_group", "group_id", "submitted"),
     sa.Index("job_by_status", "status"),
