@@ -189,7 +189,7 @@ class Furnisher:
         record, agent = shop.ledger.job(job.id), self.agent()
         values = {
             str(one.task): task_values(
-                job,
+                record.admitted,
                 tasks[one.task],
                 deployment=shop.deployment,
                 agent=agent,

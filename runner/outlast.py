@@ -43,5 +43,5 @@ def outlast(
 def blind_ending(shop: Shop, job: Job, error: CloudError) -> Ending | None:
     """Return how a job ends of which nothing can be seen: by a wish, or by its deadline, and not before."""
     ledger, now = shop.ledger, shop.clock()
-    wish, deadline = ledger.stop_request(job.id), ledger.job(job.id).deadline
-    return decide_blind(job, wish=wish, deadline=deadline, now=now, why=str(error))
+    wish, record = ledger.stop_request(job.id), ledger.job(job.id)
+    return decide_blind(record.admitted, wish=wish, deadline=record.deadline, now=now, why=str(error))

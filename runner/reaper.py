@@ -88,12 +88,12 @@ def forgotten(cloud: Cloud, ledger: Ledger, *, deployment: str, now: datetime) -
     time it counts at once, because then its job has ended. An instance past its deadline counts even when its job is
     under way. A developer's box may live for two days. Whatever carries the exempt tag is left alone.
     """
-    alive = {record.id for record in ledger.running()}
+    alive = {record.id: record.deadline for record in ledger.running()}
     found: list[Leftover] = []
     for one in cloud.leftovers(deployment=deployment):
         if EXEMPT_TAG in one.tags:
             continue
-        if is_overdue(one, now):
+        if is_overdue(one, now, granted=alive.get(one.job)):
             found.append(one)
             continue
         if one.job in alive or DEVELOPER_TAG in one.tags:
@@ -105,12 +105,19 @@ def forgotten(cloud: Cloud, ledger: Ledger, *, deployment: str, now: datetime) -
     return found
 
 
-def is_overdue(one: Leftover, now: datetime) -> bool:
-    """Whether an instance has lived longer than it may, whatever else is known of it."""
+def is_overdue(one: Leftover, now: datetime, granted: datetime | None = None) -> bool:
+    """Whether an instance has lived longer than it may, whatever else is known of it.
+
+    Args:
+        one: the instance; its tag says until when it might live when it was made.
+        now: UTC.
+        granted: the deadline of its job as the ledger knows it; later than the tag when the job was granted more time.
+    """
     if one.kind is not LeftoverKind.INSTANCE:
         return False
     try:
-        return now > datetime.fromisoformat(one.tags.get(DEADLINE_TAG, "")) + LATE
+        declared = datetime.fromisoformat(one.tags.get(DEADLINE_TAG, ""))
+        return now > max(declared, granted or declared) + LATE
     except (ValueError, TypeError):  # none, or not one of ours
         most = DEVELOPER_CAP if DEVELOPER_TAG in one.tags else UNDECLARED_CAP
         return one.created is not None and now - one.created > most

@@ -11,7 +11,7 @@ from runner.monitor import Signs
 from runner.shop import Shop
 from state.errors import CloudError
 from state.job import Job
-from state.stops import StopRequest
+from state.stops import Orders
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +28,9 @@ class Teller:
         """Write the certificate as it stands."""
         _try(job_id, "the certificate", lambda: self._certifier.write(job_id, signs, rest=rest))
 
-    def shine(self, job: Job, wish: StopRequest | None) -> None:
-        """Give the machines the platform's sign of life, and its word that they shall stop."""
-        _try(job.id, "the sign of life", lambda: self._beacon.shine(job, wish))
+    def shine(self, job: Job, orders: Orders) -> None:
+        """Give the machines the platform's sign of life, and what they have to obey."""
+        _try(job.id, "the sign of life", lambda: self._beacon.shine(job, orders))
 
     def forget(self, job_id: str) -> None:
         """Remember nothing of a job that is over."""

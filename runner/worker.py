@@ -33,7 +33,7 @@ from state.backend import S3Backend
 from state.chronicle import Tried
 from state.errors import CloudError
 from state.job import Ending, Job, JobStatus
-from state.stops import StopRequest
+from state.stops import Orders
 
 __all__ = ["AgentFile", "Certifier", "Shop", "Worker"]
 
@@ -87,15 +87,17 @@ class Worker:
             return Ending(status=JobStatus.FAILED, reason=f"The results could not be written: {error}")
         if shop.cloud.head(job.results.bucket, job.results.end) is not None:
             shop.cloud.delete(job.results.bucket, job.results.end)  # of whatever had this folder before
-        agent, now = self._furnisher.agent(), shop.clock()
-        deadline = shop.ledger.set_deadline(job_id, now + PROVISIONING + timedelta(seconds=job.duration_s) + WRAP_UP)
-        root = shop.jobs / job_id
+        agent, now, record = self._furnisher.agent(), shop.clock(), shop.ledger.job(job_id)
+        admitted_s = record.admitted.duration_s - record.extra_s
+        shop.ledger.set_deadline(job_id, now + PROVISIONING + timedelta(seconds=admitted_s) + WRAP_UP)
+        record = shop.ledger.job(job_id)  # time that it is granted meanwhile moves both, its limit and its deadline
+        job, root = record.admitted, shop.jobs / job_id
         if not root.exists():
             files = render_workspace(
                 job,
                 deployment=shop.deployment,
                 agent=agent,
-                deadline=deadline,
+                deadline=record.deadline or now,
                 module=shop.module,
                 lock=shop.terraform.lock_file(),
                 backend="s3" if isinstance(shop.backend, S3Backend) else "local",
@@ -116,7 +118,7 @@ class Worker:
         return outlast(shop, job, lambda: self._provision(job), partial(blind_ending, shop, job))
 
     def _provision(self, job: Job) -> Ending | None:
-        self._teller.shine(job, self.shop.ledger.stop_request(job.id))
+        self._teller.shine(job, self.shop.ledger.orders(job.id))
         if (ending := self._furnisher.furnish(job)) is not None:
             return ending
         self.biller.note(job)
@@ -131,7 +133,7 @@ class Worker:
         """Look at a job, and let ledger and certificate say what its machines are doing."""
         shop = self.shop
         signs = self._observer(job).look(max_age_s=0.0 if fresh else shop.look_s / 2)
-        self._follow(job, signs, shop.ledger.stop_request(job.id))
+        self._follow(job, signs, shop.ledger.orders(job.id))
         return signs
 
     def _observer(self, job: Job) -> Observer:
@@ -141,7 +143,7 @@ class Worker:
             known = self._eyes[job.id] = Observer(self.shop.cloud, job, self._fleet, self.shop.chronicle)
         return known
 
-    def _follow(self, job: Job, signs: list[Signs], wish: StopRequest | None) -> None:
+    def _follow(self, job: Job, signs: list[Signs], orders: Orders) -> None:
         status = progress(signs)
         if status is not JobStatus.PROVISIONING and self._known.get(job.id) is not status:
             # What ran for less than a moment is already uploading when it is first seen; its job has run all the same.
@@ -150,7 +152,7 @@ class Worker:
             self.shop.ledger.advance(job.id, status, self.shop.clock())
             self._known[job.id] = status
         self._teller.write(job.id, signs, rest=timedelta(seconds=self._watched * REST_S))
-        self._teller.shine(job, wish)
+        self._teller.shine(job, orders)
 
     # Watching ---------------------------------------------------------------------------------------------------
 
@@ -159,17 +161,17 @@ class Worker:
         record = self.shop.ledger.job(job_id)
         self._watched += len(record.admitted.tasks)
         try:
-            return await self._watch(record.admitted, record.deadline or self.shop.clock())
+            return await self._watch(record.admitted)
         finally:
             self._watched -= len(record.admitted.tasks)
 
-    async def _watch(self, job: Job, deadline: datetime) -> Ending:
+    async def _watch(self, job: Job) -> Ending:
         observer, sight = self._observer(job), Sight(self.shop.clock())
         loop = asyncio.get_running_loop()
         while True:
             try:
                 signs = await asyncio.to_thread(self._look, observer, sight)
-                ending = await asyncio.to_thread(self._weigh, job, signs, observer.machines, deadline, sight.gaps)
+                ending = await asyncio.to_thread(self._weigh, job, signs, observer.machines, sight.gaps)
                 if ending is None and any(one.attempt and one.attempt.outcome is Tried.OPEN for one in signs):
                     ending = await loop.run_in_executor(self._threads, self._provision, job)
             except CloudError as error:
@@ -186,13 +188,12 @@ class Worker:
         sight.see(self.shop.clock())
         return signs
 
-    def _weigh(
-        self, job: Job, signs: list[Signs], machines: list[Instance], deadline: datetime, gaps: Sequence[Gap]
-    ) -> Ending | None:
+    def _weigh(self, job: Job, signs: list[Signs], machines: list[Instance], gaps: Sequence[Gap]) -> Ending | None:
         """Act on what was seen; return the job's ending when it is over."""
         shop, now = self.shop, self.shop.clock()
         self.biller.note_ends(job, machines, signs)
-        wish, known = shop.ledger.stop_request(job.id), shop.chronicle.outcomes(job.id)
+        orders, known = shop.ledger.orders(job.id), shop.chronicle.outcomes(job.id)
+        wish, deadline = orders.wish, orders.deadline or now
         verdicts = self._tasks.judge(job, signs, known, now, gaps)
         for one in signs:
             verdict = verdicts.get(one.task.number)
@@ -204,9 +205,11 @@ class Worker:
             ):
                 verdicts.pop(one.task.number)
         self._tasks.note(job, signs, verdicts, known)
+        if now >= deadline:
+            job = shop.ledger.job(job.id).admitted  # the limit that is told is the one of today
         # The machine's own timer and the agent's limit come first; this is the net under them.
         ending = decide(job, signs, verdicts, wish=wish, deadline=deadline, now=now)
-        self._follow(job, signs, wish)
+        self._follow(job, signs, orders)
         if ending is None:
             self._tasks.let_go(job, signs, verdicts, now)
         return ending

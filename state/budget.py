@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import sqlalchemy as sa
 
-from state.errors import BudgetError
+from state.errors import BudgetError, JobError
 from state.job import FINAL
 from state.notices import note
 from state.stops import lock_job
@@ -69,20 +69,34 @@ class Budgets:
             return running_costs(connection, now)
 
     def extend(
-        self, job_id: str, *, bound: Decimal, extra_s: int, cap: Decimal, since: datetime | None
+        self, job_id: str, *, bound: Decimal, extra_s: int, most_s: int, cap: Decimal, since: datetime | None
     ) -> datetime | None:
         """Let a job run longer: reserve `bound` USD more and move its deadline by `extra_s`, or neither.
 
         Not to be repeated blindly: each call adds. Return the new deadline, None when none was set yet.
 
+        Args:
+            job_id: which.
+            bound: the most that the time may cost, USD.
+            extra_s: seconds.
+            most_s: the most seconds that it may be granted in all.
+            cap: the group's budget, USD.
+            since: when the budget's period began, UTC; None when it never ends.
+
         Raises:
             BudgetError: the group's budget does not cover it.
+            JobError: the job is ending, or has been granted too much already.
         """
         with self.engine.begin() as connection:
             group = connection.execute(sa.select(JOB.c.group_id).where(JOB.c.id == job_id)).scalar()
             if group is not None:
                 lock_account(connection, group)
             row = lock_job(connection, job_id)
+            if row.ending is not None:
+                raise JobError(f"Job {job_id} has ended, or is being taken down: it cannot run longer.")
+            if row.extra_s + extra_s > most_s:
+                left = max(0, most_s - row.extra_s)
+                raise JobError(f"Job {job_id} may be granted {left // 60} minutes more, not {extra_s // 60}.")
             used = sum_committed(connection, row.group_id, since)
             if used + bound > cap:
                 raise BudgetError(

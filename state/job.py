@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -201,7 +201,7 @@ class Job:
         program: the software each task runs.
         hardware: what each task runs on.
         tasks: one per dataset.
-        duration_s: the most a task may run, seconds.
+        duration_s: the most a task may run, seconds, with all that was granted since it was admitted.
         submitted: when the submission was uploaded, UTC.
         offers: the ways to get a machine, in order; empty means `hardware` and nothing else.
         policy: what happens when something goes wrong.
@@ -229,6 +229,10 @@ class Job:
         """The ways to get a machine; there is always one."""
         hardware = self.hardware
         return self.offers or (Offer(instance_type=hardware.instance_type, hourly_price=hardware.hourly_price),)
+
+    def extended(self, extra_s: int) -> Job:
+        """Return the same job, whose tasks may run longer by so many seconds."""
+        return replace(self, duration_s=self.duration_s + extra_s) if extra_s else self
 
     def label(self, task: Task) -> str:
         """Return a task's name in files and lists: its dataset's, with its number where two are called the same."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import sqlalchemy as sa
@@ -208,11 +208,17 @@ class Ledger(Stops, Budgets, Folders):
                     note(connection, group=row.group_id, event=event, kind="started", text=text, at=at, job=job_id)
 
     def set_deadline(self, job_id: str, deadline: datetime) -> datetime:
-        """Keep the moment by which every machine of a job must be gone; the first one set stays. Return it."""
+        """Keep the moment by which every machine of a job must be gone; the first one set stays. Return it.
+
+        Args:
+            job_id: which.
+            deadline: as the job was admitted, UTC; time that it was granted since is added here.
+        """
         with self.engine.begin() as connection:
             row = lock_job(connection, job_id)
             if row.deadline is not None:
                 return row.deadline  # type: ignore[no-any-return]
+            deadline += timedelta(seconds=row.extra_s)
             connection.execute(JOB.update().where(JOB.c.id == job_id).values(deadline=deadline))
             return deadline
 

@@ -22,7 +22,7 @@ class JobRecord:
         ending: how it ends, known from the moment its machines start to go; None before.
         bound: the most it may cost, USD; counts against the budget until it is settled.
         cost: what it did cost, USD; None until it is settled.
-        job: what was admitted; None for a job that was rejected.
+        job: what was admitted, with the time that it may run now; None for a job that was rejected.
         certified: when its certificate and end marker were written; None before.
         enqueued: when it was handed to the engine; None while it waits for its turn.
         waits: what it waits for, a clause; None when it does not wait or nobody has looked yet.
@@ -84,7 +84,7 @@ def read_record(row: sa.Row[tuple[object, ...]]) -> JobRecord:
         bound=row.bound,
         cost=row.cost,
         results=ResultKeys(bucket=row.result_bucket, root=row.result_root),
-        job=codec.load(Job, row.spec) if row.spec else None,
+        job=codec.load(Job, row.spec).extended(row.extra_s) if row.spec else None,
         certified=row.certified,
         enqueued=row.enqueued,
         waits=row.waits,

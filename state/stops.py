@@ -1,4 +1,7 @@
-"""Wishes to stop a job: a person's, or the budget's. The job's own life obeys them; nothing is stopped from outside."""
+"""What a job is told while it lives: to stop, by a person or by the budget, and by when it must be gone.
+
+The job's own life obeys; nothing is stopped from outside.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +37,19 @@ class StopRequest:
         return Ending(status=self.status, reason=self.reason)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orders:
+    """What a job has to obey at this moment.
+
+    Attributes:
+        wish: to stop it; None when nobody has one.
+        deadline: when every machine of it must be gone, UTC; None before that was set.
+    """
+
+    wish: StopRequest | None
+    deadline: datetime | None
+
+
 class Stops:
     """The part of the ledger that keeps wishes to stop."""
 
@@ -66,11 +82,19 @@ class Stops:
 
     def stop_request(self, job_id: str) -> StopRequest | None:
         """Return how and why a job is to be stopped and by when, or None."""
+        return self.orders(job_id).wish
+
+    def orders(self, job_id: str) -> Orders:
+        """Return whether a job is to be stopped, and by when it must be gone, as both stand now."""
+        query = sa.select(JOB.c.deadline, CANCEL).join_from(JOB, CANCEL, CANCEL.c.job == JOB.c.id, isouter=True)
         with self.engine.connect() as connection:
-            row = connection.execute(sa.select(CANCEL).where(CANCEL.c.job == job_id)).first()
+            row = connection.execute(query.where(JOB.c.id == job_id)).first()
         if row is None:
-            return None
-        return StopRequest(status=JobStatus(row.status), reason=row.reason, due=row.due or row.at)
+            return Orders(wish=None, deadline=None)
+        wish = None
+        if row.status is not None:
+            wish = StopRequest(status=JobStatus(row.status), reason=row.reason, due=row.due or row.at)
+        return Orders(wish=wish, deadline=row.deadline)
 
     def find_called(
         self, *, group: str, analysis: str, bucket: str, job: str | None, timestamp: str | None

@@ -20,21 +20,28 @@ work="$(mktemp -d "${TMPDIR:-/tmp}/mayfly.XXXXXXXX")" || { stop_machine 'there i
 # Seconds since boot: unlike the time of day they never jump.
 uptime_s() { { read -r up _ < /proc/uptime && echo "${up%%.*}"; } 2> /dev/null || date +%s; }
 uptime_s > "$work/heard" # the agent writes it anew whenever the platform gives a sign of life
+# Seconds until the deadline: the later one that the agent writes down when the job is granted more time.
+left_s() {
+  read -r later 2> /dev/null < "$work/deadline" && [ "$later" -gt "$deadline" ] 2> /dev/null || later="$deadline"
+  echo $((later - $(date +%s)))
+}
 
 # The deadman: this machine ends at its deadline, or when the platform is silent for too long, even if everything else
 # died or hangs.
 (
   trap '' HUP INT TERM
-  while left=$((deadline - $(date +%s))) && [ "$left" -gt 0 ]; do
+  while left=$(left_s) && [ "$left" -gt 0 ]; do
     read -r heard < "$work/heard" || heard="$(uptime_s)"
     [ $(($(uptime_s) - heard)) -lt "$silence_s" ] || stop_machine "the platform was silent for $silence_s seconds"
     sleep $((left < 15 ? left : 15)) # in short steps: a clock that is set while we sleep must not matter
   done
   stop_machine 'the deadline has passed'
 ) &
-left=$((deadline - $(date +%s)))
+left="$(left_s)"
 if [ -d /run/systemd/system ] && [ "$left" -gt 0 ]; then # a second timer, which lives outside of this process tree
-  systemd-run --quiet --unit=mayfly-deadman --on-active="$left" --timer-property=AccuracySec=1s shutdown -h now || true
+  systemd-run --quiet --unit=mayfly-deadman --timer-property=AccuracySec=1s --on-active="$left" --on-unit-inactive=15 \
+    bash -c 'read -r later 2> /dev/null < "$1" && [ "$later" -gt "$(date +%s)" ] 2> /dev/null || shutdown -h now' \
+    deadman "$work/deadline" || true
 fi
 
 AGENT_URL="$agent_url" AGENT_SHA256="$agent_sha256" MANIFEST="$manifest" python3 -I - "$work" <<'PYTHON'
@@ -64,5 +71,5 @@ if [ "$fetched" -ne 0 ]; then
   exit 1
 fi
 
-MAYFLY_HEARD="$work/heard" python3 "$work/agent.pyz" --manifest "$work/manifest.json"
+MAYFLY_TIMER="$work" python3 "$work/agent.pyz" --manifest "$work/manifest.json"
 stop_machine "the agent ended with status $?"

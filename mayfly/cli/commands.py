@@ -18,6 +18,7 @@ from mayfly.cli.check import check
 from mayfly.cli.context import Context
 from mayfly.cli.demo import demo
 from mayfly.cli.doctor import doctor
+from mayfly.cli.extend import extend
 from mayfly.cli.history import blueprint
 from mayfly.cli.importing import import_
 from mayfly.cli.jobs import cancel, jobs, logs, results
@@ -99,6 +100,7 @@ for command in (
     destroy,
     doctor,
     drift,
+    extend,
     iae,
     import_,
     jobs,

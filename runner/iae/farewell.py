@@ -24,7 +24,7 @@ _STOP_PATIENCE_S = 20.0
 
 def finish(task: Task, outcome: Outcome) -> None:
     """Write the whole log, the final status, and last of all the report; each as well as the store allows."""
-    manifest, board = task.manifest, task.board
+    manifest, board, deadline = task.manifest, task.board, task.outlook.deadline
     ended = task.clock.now()
     succeeded = outcome.ending is Ending.SUCCEEDED
     task.log.say(f"{outcome.ending.value}" + (f": {outcome.reason}" if outcome.reason else ""))
@@ -32,9 +32,7 @@ def finish(task: Task, outcome: Outcome) -> None:
     if task.log.disk_is_full:
         outcome.add("the machine's disk is full, so its log is cut")
     tell(f"task {manifest.task} of {manifest.job}: {outcome.ending.value} {outcome.reason}".rstrip())
-    patience = (
-        min(manifest.deadline, ended + timedelta(seconds=_STOP_PATIENCE_S)) if task.stop.is_set() else manifest.deadline
-    )
+    patience = min(deadline, ended + timedelta(seconds=_STOP_PATIENCE_S)) if task.stop.is_set() else deadline
     halt = Halt(task.clock, patience, threading.Event())
     task.heartbeat.stop(halt.remaining)
     board.phase, board.ended, board.reason = Phase.DONE, ended, outcome.reason

@@ -57,6 +57,7 @@ class Halt:
         deadline: when to give up.
         stop: set when the machine is told to stop.
         notice: returns the error to end with once the machine is about to go.
+        granted: returns the seconds by which the deadline has moved since.
     """
 
     def __init__(
@@ -65,16 +66,18 @@ class Halt:
         deadline: datetime,
         stop: threading.Event,
         notice: Callable[[], TaskError | None] = lambda: None,
+        granted: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.clock = clock
         self._notice = notice
+        self._granted = granted
         self.stop = stop
         self._end = clock.monotonic() + (deadline - clock.now()).total_seconds()
 
     @property
     def remaining(self) -> float:
         """Seconds until the deadline; negative after it."""
-        return self._end - self.clock.monotonic()
+        return self._end + self._granted() - self.clock.monotonic()
 
     def check(self) -> None:
         """Raise when work must end.

@@ -61,8 +61,8 @@ def hold_until(task: Task, outcome: Outcome, ended: datetime) -> datetime | None
     kept = {Ending.SUCCEEDED, Ending.STOPPED, Ending.INTERRUPTED}
     if not task.manifest.keep_failed_s or outcome.ending in kept or task.stop.is_set():
         return None
-    paid_for = task.board.started + timedelta(seconds=task.manifest.time_limit_s)
-    until = min(ended + timedelta(seconds=task.manifest.keep_failed_s), paid_for, task.manifest.deadline)
+    paid_for = task.board.started + timedelta(seconds=task.manifest.time_limit_s + task.outlook.granted())
+    until = min(ended + timedelta(seconds=task.manifest.keep_failed_s), paid_for, task.outlook.deadline)
     return until if until > ended else None
 
 

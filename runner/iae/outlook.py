@@ -1,4 +1,4 @@
-"""What the machine hears while it works: that AWS takes it back, that the platform lives, that it shall stop."""
+"""What the machine hears while it works: AWS takes it back; the platform lives; it shall stop; it may run longer."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ LOOK_S = 5.0
 """Seconds between two looks; AWS asks for this pace, so that of its two minutes of notice none is lost."""
 PLATFORM_LOOKS = 3
 """The platform is asked at every third look."""
+HEARD, DEADLINE = "heard", "deadline"
+"""What the machine's own timer reads: seconds since boot at the platform's last sign of life, and a later deadline,
+seconds since 1970."""
 SPOT_ACTION = "spot/instance-action"
 SAVE_S = 40.0
 """Of the time that is left, what stays for uploading; the rest is the analysis's own, to save what it has."""
@@ -52,7 +55,7 @@ class Outlook:
         store: where the platform's sign of life is.
         clock: the time.
         ask_metadata: returns what the instance metadata service says about a path, empty when it says nothing.
-        heard: file that the machine's own timer reads; None where there is no such timer.
+        timer: folder of the files that the machine's own timer reads; None where there is no such timer.
     """
 
     def __init__(
@@ -62,14 +65,15 @@ class Outlook:
         store: Store,
         clock: Clock,
         ask_metadata: Callable[[str], str],
-        heard: Path | None,
+        timer: Path | None,
     ) -> None:
         self.notice: Notice | None = None
+        self.deadline = manifest.deadline
         self._manifest = manifest
         self._store = store
         self._clock = clock
         self._ask = ask_metadata
-        self._heard = heard
+        self._timer = timer
         self._said = ""
         self._alive = clock.monotonic()
         self._looks = 0
@@ -83,6 +87,10 @@ class Outlook:
     def stop(self) -> None:
         """Listen no more."""
         self._over.set()
+
+    def granted(self) -> float:
+        """Return the seconds that the task was granted since its machine was started."""
+        return (self.deadline - self._manifest.deadline).total_seconds()
 
     def time_to_save(self) -> float | None:
         """Return the seconds that the analysis has left to save what it has; None while nothing is wrong."""
@@ -112,9 +120,10 @@ class Outlook:
         with suppress(StoreError, ValueError):
             raw = json.loads(self._store.read(manifest.results.bucket, manifest.platform, _NOTICE_LIMIT))
         if isinstance(raw, dict):
+            self._extend(_time(raw.get("deadline")))
             if raw.get("written") != self._said:
                 self._said, self._alive = str(raw.get("written")), now
-                self._tell_timer()
+                self._tell_timer(HEARD, uptime())
             if self.notice is None and isinstance(raw.get("stop"), dict):
                 self.notice = _read_stop(raw["stop"], self._clock.now())
         if self.notice is None and manifest.silence_s and now - self._alive > max(0.0, manifest.silence_s - _LAST_S):
@@ -124,12 +133,18 @@ class Outlook:
             until = self._clock.now() + timedelta(seconds=_LAST_S)
             self.notice = Notice(ending=Ending.STOPPED, reason=words, until=until)
 
-    def _tell_timer(self) -> None:
-        if self._heard is not None:
+    def _extend(self, deadline: datetime | None) -> None:
+        """Take a later deadline; one that was given is never taken back."""
+        if deadline is not None and deadline > self.deadline:
+            self._tell_timer(DEADLINE, int(deadline.timestamp()))  # first: it must not end what goes on
+            self.deadline = deadline
+
+    def _tell_timer(self, name: str, number: int) -> None:
+        if self._timer is not None:
             with suppress(OSError):
-                draft = self._heard.with_suffix(".new")
-                draft.write_text(f"{uptime()}\n")
-                draft.replace(self._heard)
+                draft = self._timer / f"{name}.new"
+                draft.write_text(f"{number}\n")
+                draft.replace(self._timer / name)
 
 
 def uptime() -> int:
@@ -149,9 +164,9 @@ def read_spot_action(text: str, now: datetime) -> Notice | None:
     return None
 
 
-def heard_file(environ: Mapping[str, str]) -> Path | None:
-    """Return the file of the machine's own timer."""
-    name = environ.get("MAYFLY_HEARD", "")
+def timer_folder(environ: Mapping[str, str]) -> Path | None:
+    """Return the folder of the machine's own timer."""
+    name = environ.get("MAYFLY_TIMER", "")
     return Path(name) if name else None
 
 

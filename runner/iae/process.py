@@ -107,7 +107,7 @@ def run_analysis(
     cwd: Path,
     environment: Mapping[str, str],
     user: User | None,
-    limit_s: float,
+    limit_s: Callable[[], float],
     stopped: Callable[[], bool],
     family: Family,
     output: Output,
@@ -118,6 +118,8 @@ def run_analysis(
 
     The request to end (SIGTERM) goes to its process group; after `grace_s` every process of the family is killed,
     also those that moved to a session of their own.
+
+    Its time is over after `limit_s()` seconds, which may grow while it runs.
 
     When the machine is about to go (`time_to_save` says how many seconds are left), the command is told by SIGUSR1, if
     it listens to that, and may save what it has.
@@ -157,7 +159,7 @@ def run_analysis(
                 told = True
                 if handles(process.pid, SAVE_SIGNAL):
                     os.kill(process.pid, SAVE_SIGNAL)
-            out_of_time = now - started >= limit_s
+            out_of_time = now - started >= limit_s()
             if cause is None and (stopped() or out_of_time or (left is not None and left <= 0)):
                 cause = Ending.STOPPED if stopped() else Ending.TIMED_OUT if out_of_time else Ending.INTERRUPTED
                 kill_at = now + grace_s

@@ -19,7 +19,7 @@ from runner.iae.keeping import restore_checkpoint, save_checkpoint
 from runner.iae.log import LastLines, TaskLog
 from runner.iae.machine import Folders, make_folders, tell
 from runner.iae.manifest import Manifest
-from runner.iae.outlook import Outlook, heard_file
+from runner.iae.outlook import Outlook, timer_folder
 from runner.iae.process import Output, run_analysis, task_environment
 from runner.iae.processes import Family, Meter
 from runner.iae.report import Outcome, judge, read_reason
@@ -67,7 +67,7 @@ class Task:
 
     def last_halt(self) -> Halt:
         """Return when to give up uploading: at the deadline, or when the machine goes."""
-        notice, deadline = self.outlook.notice, self.manifest.deadline - timedelta(seconds=_LAST_WORDS_S)
+        notice, deadline = self.outlook.notice, self.outlook.deadline - timedelta(seconds=_LAST_WORDS_S)
         return Halt(self.clock, min(deadline, notice.until) if notice else deadline, self.stop)
 
     def trouble(self, text: str) -> None:
@@ -104,7 +104,7 @@ def run_task(
     log = TaskLog(work / "task.log", manifest.log_limit_bytes)
     family = Family()
     board = Board(manifest=manifest, started=clock.now(), stdout=LastLines(LAST_LINES), stderr=LastLines(LAST_LINES))
-    outlook = Outlook(manifest=manifest, store=store, clock=clock, ask_metadata=ask_metadata, heard=heard_file(environ))
+    outlook = Outlook(manifest=manifest, store=store, clock=clock, ask_metadata=ask_metadata, timer=timer_folder(environ))
     task = Task(
         manifest=manifest,
         store=store,
@@ -117,7 +117,13 @@ def run_task(
         board=board,
         meter=Meter(family),
         family=family,
-        halt=Halt(clock, manifest.deadline - timedelta(seconds=_LAST_WORDS_S), stop, lambda: notice_error(outlook)),
+        halt=Halt(
+            clock,
+            manifest.deadline - timedelta(seconds=_LAST_WORDS_S),
+            stop,
+            notice=lambda: notice_error(outlook),
+            granted=outlook.granted,
+        ),
         gauge=Gauge(work),
         outlook=outlook,
     )
@@ -162,7 +168,11 @@ def _work(task: Task) -> Outcome:
     note.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     reason = folders.reason / "reason.txt"
     task.enter(Phase.RUNNING, Status.IN_PROGRESS)
-    limit_s = min(manifest.time_limit_s, max(1.0, task.halt.remaining - _UPLOAD_RESERVE_S))
+    begun_s = min(manifest.time_limit_s, max(1.0, task.halt.remaining - _UPLOAD_RESERVE_S)) - task.outlook.granted()
+
+    def limit_s() -> float:
+        return begun_s + task.outlook.granted()
+
     ended = run_analysis(
         [*manifest.resolve_command(), str(note)],
         cwd=folders.scratch,
@@ -174,7 +184,7 @@ def _work(task: Task) -> Outcome:
         output=Output(log=task.log, stdout=task.board.stdout, stderr=task.board.stderr),
         time_to_save=task.outlook.time_to_save,
     )
-    outcome = judge(ended, read_reason(reason), task.board.stderr.texts(), limit_s)
+    outcome = judge(ended, read_reason(reason), task.board.stderr.texts(), limit_s())
     if (notice := task.outlook.notice) is not None and ended.cause is Ending.INTERRUPTED:
         outcome.ending, outcome.reason = notice.ending, notice.reason
         save_checkpoint(task)

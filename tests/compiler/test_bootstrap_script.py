@@ -219,6 +219,41 @@ def test_the_deadman_ends_a_machine_whose_agent_hangs(machine: Machine, store: S
         finish(process)
 
 
+GRANTED = """
+import os, pathlib, time
+pathlib.Path(os.environ["MAYFLY_TIMER"], "deadline").write_text(f"{int(time.time()) + 600}\\n")
+time.sleep(4)
+"""
+
+
+def test_the_deadman_waits_for_a_later_deadline(machine: Machine, store: Store) -> None:
+    agent = zipapp(GRANTED)
+    store.answers = [(200, agent)]
+    seen = run(machine, make_script(store, agent, deadline=2))
+    assert "the agent ended with status 0; shutting down" in seen
+    assert "the deadline has passed" not in seen
+
+
+@pytest.mark.parametrize(("written", "is_shut_down"), [(None, True), (-5, True), ("soon", True), (600, False)])
+def test_the_timer_of_systemd_looks_for_a_later_deadline(
+    machine: Machine, store: Store, written: int | str | None, is_shut_down: bool
+) -> None:
+    """The command that systemd is given is cut out of the script and run as systemd would, after the first deadline."""
+    agent = zipapp("print('AGENT')")
+    store.answers = [(200, agent)]
+    script = make_script(store, agent).decode()
+    begin = script.index("bash -c 'read")
+    command = script[begin : script.index(" || true", begin)]
+    run(machine, script.encode())
+    machine.log.unlink()
+    if written is not None:
+        later = int(time.time()) + written if isinstance(written, int) else written
+        (machine.folder / "deadline").write_text(f"{later}\n")
+    environment = {"PATH": str(machine.folder / "bin"), "work": str(machine.folder)}
+    subprocess.run(["/bin/bash", "-c", command], env=environment, check=False)
+    assert machine.log.exists() is is_shut_down
+
+
 def test_the_deadman_ends_a_machine_that_hears_nothing_from_the_platform(machine: Machine, store: Store) -> None:
     agent = zipapp(HANG)
     store.answers = [(200, agent)]

@@ -18,7 +18,7 @@ from runner.iae.ending import Ending
 from runner.iae.gauge import Gauge, read_gpus
 from runner.iae.halt import SystemClock
 from runner.iae.manifest import parse_manifest
-from runner.iae.outlook import Outlook, read_spot_action
+from runner.iae.outlook import HEARD, Outlook, read_spot_action
 from runner.iae.report import Outcome
 from runner.iae.task import run_task
 from tests.fakes.agent import ROOT, FakeStore, JumpingClock, raw_manifest, unreachable
@@ -147,9 +147,9 @@ def test_the_platform_may_ask_a_machine_to_save_and_stop(machine: Machine) -> No
 
 def test_a_platform_that_is_silent_for_long_ends_the_machine_and_results_are_saved_before(tmp_path: Path) -> None:
     clock, store = JumpingClock(), FakeStore()
-    heard = tmp_path / "heard"
+    heard = tmp_path / HEARD
     manifest = parse_manifest(raw_manifest(tmp_path, ["x"], platform=PLATFORM, silence_s=3600))
-    outlook = Outlook(manifest=manifest, store=store, clock=clock, ask_metadata=lambda _: "", heard=heard)
+    outlook = Outlook(manifest=manifest, store=store, clock=clock, ask_metadata=lambda _: "", timer=tmp_path)
 
     def look_for(seconds: float) -> None:
         clock.seconds += seconds

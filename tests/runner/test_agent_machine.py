@@ -83,7 +83,7 @@ def test_the_analysis_owns_what_it_may_write_and_runs_as_its_own_user(tmp_path: 
         cwd=folders.scratch,
         environment={},
         user=nobody,
-        limit_s=20,
+        limit_s=lambda: 20.0,
         stopped=lambda: False,
         family=Family(),
         output=Output(log=log, stdout=lines, stderr=lines),

@@ -17,6 +17,7 @@ from state.errors import CloudError
 from state.inbox import Inbox
 from state.job import Ending, JobStatus
 from state.keys import ResultKeys
+from state.stops import Orders
 from tests.fakes.jobs import NOW, a_job, a_source
 from tests.runner.stage import Stage
 
@@ -24,6 +25,7 @@ AWAY = CloudError("nothing answers", service="s3", code="Unreachable", retryable
 DENIED = CloudError("writing s3://lab/x failed: AccessDenied", service="s3", code="AccessDenied")
 DONE = Ending(status=JobStatus.DONE, reason="1 dataset processed.")
 HOUR = timedelta(hours=1)
+NOTHING = Orders(wish=None, deadline=None)
 LAB = ResultKeys(bucket="lab-of-their-own", root="data/job__demo-pca_t0/")
 
 
@@ -205,8 +207,8 @@ def test_a_sign_of_life_that_was_refused_is_given_at_the_next_look(stage: Stage)
     beacon = Beacon(stage.cloud, lambda: stage.now)
     stage.cloud.fail_next("write", AWAY)
     with pytest.raises(CloudError):
-        beacon.shine(stage.job, None)
-    beacon.shine(stage.job, None)
+        beacon.shine(stage.job, NOTHING)
+    beacon.shine(stage.job, NOTHING)
     assert '"stop": null' in stage.text(stage.job.results.platform)
 
 

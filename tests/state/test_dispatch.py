@@ -136,7 +136,7 @@ def test_running_longer_is_reserved_first(ledger: Ledger) -> None:
     job = a_job(0).id
     ledger.set_deadline(job, NOW + HOUR)
     with pytest.raises(BudgetError, match=r"up to 5\.00 USD more.*only 4\.00 USD"):
-        ledger.extend(job, bound=Decimal(5), extra_s=3600, cap=Decimal(5), since=None)
+        ledger.extend(job, bound=Decimal(5), extra_s=3600, most_s=7200, cap=Decimal(5), since=None)
     assert ledger.job(job).deadline == NOW + HOUR
-    assert ledger.extend(job, bound=Decimal(4), extra_s=3600, cap=Decimal(5), since=None) == NOW + 2 * HOUR
+    assert ledger.extend(job, bound=Decimal(4), extra_s=3600, most_s=7200, cap=Decimal(5), since=None) == NOW + 2 * HOUR
     assert ledger.committed("lab1", None) == 5

@@ -21,6 +21,15 @@ from state.usage import Usage
 from tests.fakes.jobs import NOW, a_job, a_source
 
 Told = Callable[..., str]
+PCA = """
+id: pca
+title: Principal components
+stage: draft
+environment: {recipe: environment, entry_point: run.py}
+resources: [{instance_type: m5.large}]
+limits: {duration: 10, max_duration: 120, instances: 20, cost: 5}
+inputs: {suffixes: [.npy]}
+"""
 
 
 @pytest.fixture
@@ -49,7 +58,7 @@ def told(ledger: Ledger, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def begin(ledger: Ledger) -> None:
-    start = datetime.now(UTC) - timedelta(hours=1)
+    start = datetime.now(UTC) - timedelta(hours=100)  # at a price that is no cent more for a while
     ledger.advance(a_job().id, JobStatus.PROVISIONING, NOW)
     used = Usage(
         job=a_job().id,
@@ -57,7 +66,7 @@ def begin(ledger: Ledger) -> None:
         instance="i-1",
         instance_type="m5.large",
         spot=False,
-        hourly_price=Decimal("1.5"),
+        hourly_price=Decimal("0.015"),
         start=start,
         end=start,
     )
@@ -133,3 +142,20 @@ def test_everything_that_was_refused_is_listed_with_its_reason(ledger: Ledger, t
         assert words in said
     assert "junk" not in told("jobs", "--rejected", "--group", "lab1")
     assert json.loads(told("jobs", "--rejected", "--json"))[0]["kind"] in {"job", "file", "message"}
+
+
+def test_extending_says_what_it_grants_and_reserves(ledger: Ledger, told: Told, tmp_path: Path) -> None:
+    analysis = tmp_path / "blueprints" / "pca"
+    analysis.mkdir(parents=True)
+    (analysis / "blueprint.yaml").write_text(PCA)
+    job = a_job().id
+    before = ledger.job(job).bound
+    assert "would run 70 minutes in all" in told("extend", job, "10", "--dry-run")
+    assert ledger.job(job).bound == before
+    said = told("extend", job, "10")
+    assert "may now run 70 minutes in all" in said
+    assert "1 dataset at work; at most 0.0160 USD more are reserved" in said
+    answer = json.loads(told("extend", job, "10", "--json"))
+    assert (answer["granted"], answer["extra_s"], answer["limit_s"]) == (True, 600, 4800)
+    assert ledger.job(job).extra_s == 1200
+    assert run(["--project", str(tmp_path), "extend", job, "500"]) == 7
