@@ -11,12 +11,18 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
+import psutil
 import pytest
 
+from tests.machine import is_gone
+
 PROJECT = Path(__file__).parent.parent
+PATIENCE_S = 60
+"""For what takes a moment where other tests leave some of the machine."""
 
 
 @pytest.fixture(scope="module")
@@ -109,19 +115,21 @@ def stopped_at(word: str, project: Path, more: dict[str, str]) -> tuple[int, str
             if word in line:
                 os.killpg(process.pid, signal.SIGINT)
                 word = "\0"  # once is enough
-    end = time.monotonic() + 5
-    while group_lives(process.pid):
-        assert time.monotonic() < end, "something of it is still there"
+    end = time.monotonic() + PATIENCE_S
+    while left := members(process.pid):
+        assert time.monotonic() < end, f"something of it is still there: {left}"
+        time.sleep(0.05)
     return process.returncode, "".join(said)
 
 
-def group_lives(group: int) -> bool:
-    """Whether a process of a group is there."""
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
+def members(group: int) -> list[int]:
+    """Return the living processes of a group; one that ended and that nobody collects is none."""
+    found = []
+    for pid in psutil.pids():
+        with suppress(ProcessLookupError):
+            if os.getpgid(pid) == group and not is_gone(pid):
+                found.append(pid)
+    return found
 
 
 def test_what_set_up_compiles_is_what_runs(install: ModuleType) -> None:

@@ -6,7 +6,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -14,6 +13,8 @@ from itertools import count
 from pathlib import Path
 
 import psycopg
+
+from tests.machine import hold_port
 
 PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql*/bin")
 UP_S = 30
@@ -39,9 +40,8 @@ class Postgres:
         if self._user is not None:
             os.chown(self.folder, self._user, self._user)
         self._names = count(1)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self._held = hold_port()  # also while it is being made, and while it is down: others look for free ports, too
+        self.port: int = self._held.getsockname()[1]
         self._process: subprocess.Popen[bytes] | None = None
         self._run("initdb", "-D", "data", "-U", "mayfly", "--auth=trust", "-E", "UTF8", "--locale=C", "--no-sync")
 
@@ -105,6 +105,7 @@ class Postgres:
     def stop(self) -> None:
         """Stop it for good and remove all it had."""
         self._end(signal.SIGQUIT)  # at once: nobody will read it again
+        self._held.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _end(self, number: int) -> None:

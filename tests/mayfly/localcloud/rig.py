@@ -19,7 +19,8 @@ from botocore.config import Config
 from mayfly.localcloud import LocalCloud
 from runner.cloud_values import CloudSettings
 
-PATIENCE = 20.0
+PATIENCE = 60.0
+"""Seconds for what takes one or two: other tests may have this machine for themselves for a while."""
 QUICK = Config(retries={"total_max_attempts": 1}, signature_version="v4", s3={"addressing_style": "path"})
 TRUST_EC2 = {
     "Version": "2012-10-17",

@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psutil
@@ -18,6 +19,7 @@ from botocore.exceptions import ClientError
 
 from mayfly.localcloud import LocalCloud
 from state.errors import EnvironmentMissingError, StateError
+from tests.machine import hold_port, is_gone
 from tests.mayfly.localcloud.rig import (
     Clients,
     describe,
@@ -87,7 +89,7 @@ def check(clients: Clients, made: dict[str, str]) -> None:
     assert "embedded cloud was stopped" in found["StateReason"]["Message"]
     clients.ec2.delete_security_group(GroupId=made["group"])
     s3.put_object(Bucket=BUCKET, Key="lab1/b", Body=b"new")
-    event = clients.sqs.receive_message(QueueUrl=made["queue"], WaitTimeSeconds=5)["Messages"][0]
+    event = clients.sqs.receive_message(QueueUrl=made["queue"], WaitTimeSeconds=20)["Messages"][0]
     assert json.loads(event["Body"])["detail"]["object"]["key"] == "lab1/b"
 
 
@@ -97,7 +99,9 @@ def test_a_clean_restart_loses_nothing_and_keeps_its_ports(tmp_path: Path) -> No
         before = cloud.settings
         made = build(clients)
     assert not (tmp_path / "cloud" / "cloud.json").exists()
-    with started(tmp_path) as (cloud, clients):
+    # From here until it is back, nobody else on this machine is given them.
+    first, second = (hold_port(port_of(url)) for url in (before.endpoint, before.ec2_endpoint))
+    with first, second, started(tmp_path) as (cloud, clients):
         assert cloud.settings == before
         check(clients, made)
 
@@ -150,16 +154,20 @@ def test_a_kill_right_after_each_answer_loses_none_of_them(tmp_path: Path) -> No
 def test_everything_is_private_to_its_owner(tmp_path: Path) -> None:
     with started(tmp_path) as (_, clients):
         build(clients)
-        for path in (tmp_path / "cloud").rglob("*"):
-            if "cloud.log" not in path.name:
-                assert stat.S_IMODE(path.lstat().st_mode) & 0o077 == 0, path
+        for path in list((tmp_path / "cloud").rglob("*")):
+            with suppress(FileNotFoundError):  # a draft, which has its name by now
+                assert "cloud.log" in path.name or stat.S_IMODE(path.lstat().st_mode) & 0o077 == 0, path
+
+
+def port_of(endpoint: object) -> int:
+    return int(str(endpoint).rpartition(":")[2])
 
 
 def test_it_listens_on_loopback_at_two_ports_only(tmp_path: Path) -> None:
     with started(tmp_path) as (cloud, _):
         found = psutil.Process(cloud.pid).net_connections("inet")
         listening = {(c.laddr.ip, c.laddr.port) for c in found if c.status == psutil.CONN_LISTEN}
-    ports = {int(str(url).rpartition(":")[2]) for url in (cloud.settings.endpoint, cloud.settings.ec2_endpoint)}
+    ports = {port_of(url) for url in (cloud.settings.endpoint, cloud.settings.ec2_endpoint)}
     assert listening == {("127.0.0.1", port) for port in ports}
 
 
@@ -184,8 +192,11 @@ def test_a_port_that_is_taken_is_one_clear_error(tmp_path: Path) -> None:
 def test_a_remembered_port_that_is_taken_is_replaced(tmp_path: Path) -> None:
     with started(tmp_path) as (cloud, clients):
         queue = clients.sqs.create_queue(QueueName="events")["QueueUrl"]
-        port = int(str(cloud.settings.endpoint).rpartition(":")[2])
-    with socket.create_server(("127.0.0.1", port)), started(tmp_path) as (cloud, clients):
+        port = port_of(cloud.settings.endpoint)
+    with ExitStack() as stack:
+        with suppress(OSError):  # somebody else was quicker, which is as good
+            stack.enter_context(socket.create_server(("127.0.0.1", port)))
+        cloud, clients = stack.enter_context(started(tmp_path))
         assert not str(cloud.settings.endpoint).endswith(f":{port}")
         clients.sqs.send_message(QueueUrl=queue, MessageBody="by the old URL")
         found = clients.sqs.get_queue_url(QueueName="events")["QueueUrl"]
@@ -200,7 +211,7 @@ def test_it_ends_with_whoever_started_it(tmp_path: Path) -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     pid = int(found.stdout)
-    until(lambda: not Path(f"/proc/{pid}").exists(), 10)
+    until(lambda: is_gone(pid))
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mount"), reason="needs a small disk to fill")

@@ -12,10 +12,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from mayfly.localcloud import LocalCloud
+from tests.machine import a_long_time, processes_with
 from tests.mayfly.localcloud.rig import (
     Clients,
     console,
@@ -31,6 +31,8 @@ from tests.mayfly.localcloud.rig import (
 
 pytestmark = [pytest.mark.cloud, pytest.mark.skipif(not shutil.which("unshare"), reason="no sandbox on this system")]
 BUCKET = "lab-pca"
+TRIES = 10
+"""How often something is tried that must be quick, until it was: the machine may be busy with other tests."""
 Rig = tuple[LocalCloud, Clients, str]
 METADATA = """
 import urllib.request as u, urllib.error
@@ -75,17 +77,6 @@ def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 def end(clients: Clients, instance: str) -> None:
     clients.ec2.terminate_instances(InstanceIds=[instance])
-
-
-def processes_with(marker: str) -> list[int]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if any(marker in word for word in process.cmdline()):
-                found.append(process.pid)
-        except (psutil.NoSuchProcess, psutil.ZombieProcess):
-            continue
-    return found
 
 
 def run_python(clients: Clients, image: str, code: str, **more: object) -> str:
@@ -233,8 +224,8 @@ print("sqs", call("sqs", "POST", "/", b"Action=ListQueues&Version=2012-11-05", {
 
 def test_an_instance_starts_in_half_a_second(rig: Rig) -> None:
     _, clients, image = rig
-    took = []
-    for _ in range(3):  # the best of three: the machine may be busy with other tests
+    took: list[float] = []
+    while len(took) < TRIES and min(took, default=1.0) >= 0.5:
         began = time.time()
         instance = launch(clients, image, "date +started=%s.%N")
         text = printed(clients, instance, "started=")
@@ -245,14 +236,18 @@ def test_an_instance_starts_in_half_a_second(rig: Rig) -> None:
 
 def test_a_terminated_instance_is_dead_when_the_call_returns(rig: Rig) -> None:
     _, clients, image = rig
-    instance = launch(clients, image, "sleep 98765 & trap '' TERM; echo up; while :; do sleep 98765; done")
-    printed(clients, instance, "up")
-    assert processes_with("98765")
-    began = time.monotonic()
-    end(clients, instance)
-    assert time.monotonic() - began < 1.0
-    assert not processes_with("98765")
-    assert not processes_with(instance)
+    took: list[float] = []
+    while len(took) < TRIES and min(took, default=1.0) >= 1.0:
+        nap = a_long_time()
+        instance = launch(clients, image, f"sleep {nap} & trap '' TERM; echo up; while :; do sleep {nap}; done")
+        printed(clients, instance, "up")
+        assert processes_with(nap)
+        began = time.monotonic()
+        end(clients, instance)
+        took.append(time.monotonic() - began)
+        assert not processes_with(nap)
+        assert not processes_with(instance)
+    assert min(took) < 1.0
 
 
 @pytest.mark.slow
@@ -284,9 +279,10 @@ def test_a_shutdown_can_be_put_off_and_called_off(rig: Rig) -> None:
 
 def test_user_data_that_ends_leaves_the_instance_running_and_says_how_it_ended(rig: Rig) -> None:
     _, clients, image = rig
-    instance = launch(clients, image, "sleep 98764 & exit 3")
+    nap = a_long_time()
+    instance = launch(clients, image, f"sleep {nap} & exit 3")
     assert "status 3" in printed(clients, instance, "the user data ended")
-    assert processes_with("98764")
+    assert processes_with(nap)
     assert describe(clients, instance)["State"]["Name"] == "running"
     end(clients, instance)
 
@@ -313,7 +309,7 @@ time.sleep(600)
     market = {"MarketType": "spot", "SpotOptions": {"SpotInstanceType": "one-time"}}
     instance = launch(clients, image, f"python3 - <<'PYTHON'\n{script}\nPYTHON", InstanceMarketOptions=market)
     printed(clients, instance, "before 404")
-    clients.ec2.create_tags(Resources=[instance], Tags=[{"Key": "localcloud:interrupt", "Value": "2"}])
+    clients.ec2.create_tags(Resources=[instance], Tags=[{"Key": "localcloud:interrupt", "Value": "4"}])
     printed(clients, instance, 'notice {"action": "terminate"')
     until(lambda: describe(clients, instance)["State"]["Name"] == "terminated")
     assert describe(clients, instance)["StateReason"]["Code"] == "Server.SpotInstanceTermination"
@@ -379,11 +375,12 @@ def test_memory_is_limited_by_the_type(rig: Rig) -> None:
 def test_nothing_outlives_a_killed_cloud(tmp_path: Path) -> None:
     with started(tmp_path) as (cloud, clients):
         image = make_image(clients, "plain")
-        instance = launch(clients, image, "sleep 98763 & echo up; sleep 98763")
+        nap = a_long_time()
+        instance = launch(clients, image, f"sleep {nap} & echo up; sleep {nap}")
         printed(clients, instance, "up")
-        assert processes_with("98763")
+        assert processes_with(nap)
         os.kill(cloud.pid, signal.SIGKILL)
-        until(lambda: not processes_with("98763") and not processes_with(instance), 5)
+        until(lambda: not processes_with(nap) and not processes_with(instance))
     with started(tmp_path) as (_, clients):
         found = describe(clients, instance)
         assert found["State"]["Name"] == "terminated"

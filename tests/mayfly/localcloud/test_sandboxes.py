@@ -10,6 +10,7 @@ import pytest
 from mayfly.localcloud import find_sandbox
 from mayfly.localcloud.world import Kind, interpreter_folders
 from runner.bundled import BUNDLED
+from tests.machine import a_long_time, processes_with
 from tests.mayfly.localcloud.rig import describe, launch, make_image, printed, started, until
 
 
@@ -81,7 +82,7 @@ def test_without_a_sandbox_only_what_comes_with_mayfly_runs(tmp_path: Path, monk
             instance = launch(clients, image, "echo never")
             until(lambda instance=instance: describe(clients, instance)["State"]["Name"] == "terminated")
             assert "no sandbox works" in describe(clients, instance)["StateReason"]["Message"]
-        instance = launch(clients, make_image(clients, "pca", BUNDLED["pca"]), "echo up; sleep 98763")
+        instance = launch(clients, make_image(clients, "pca", BUNDLED["pca"]), f"echo up; sleep {a_long_time()}")
         printed(clients, instance, "up")
 
 
@@ -94,12 +95,11 @@ def test_without_a_sandbox_a_trusted_instance_runs_and_ends(tmp_path: Path, monk
     code += "h = {'X-aws-ec2-metadata-token-ttl-seconds': '60'}; "
     code += "print(len(u.urlopen(u.Request(e + '/latest/api/token', method='PUT', headers=h)).read()), 'token')"
     with started(tmp_path) as (cloud, clients):
-        image = make_image(clients, "plain")
-        instance = launch(clients, image, f'sleep 98762 & python3 -c "{code}"; echo up; shutdown -h now; sleep 98762')
+        image, nap = make_image(clients, "plain"), a_long_time()
+        instance = launch(clients, image, f'sleep {nap} & python3 -c "{code}"; echo up; shutdown -h now; sleep {nap}')
         assert "43 token" in printed(clients, instance, "up")
         until(lambda: not (cloud.home / "instances" / instance).exists())
-        other = launch(clients, image, "sleep 98762 & echo up; sleep 98762")
+        other = launch(clients, image, f"sleep {nap} & echo up; sleep {nap}")
         printed(clients, other, "up")
         clients.ec2.terminate_instances(InstanceIds=[other])
-        commands = [p.read_bytes() for p in Path("/proc").glob("[0-9]*/cmdline") if p.exists()]
-        assert not any(b"98762" in command for command in commands)
+        assert not processes_with(nap)
