@@ -13,15 +13,25 @@ from xdist.scheduler import LoadScopeScheduling
 settings.register_profile("mayfly", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("mayfly")
 END_TO_END = "end_to_end"
-FOREIGN = ("AWS_", "MAYFLY_HOME", "MAYFLY_PROJECT", "MAYFLY_DATABASE_URL", "NO_COLOR", "FORCE_COLOR", "COLUMNS")
-"""Variables that could lead a test to a real account, or change what is printed."""
+FOREIGN = (
+    *("AWS_", "MAYFLY_HOME", "MAYFLY_PROJECT", "MAYFLY_DATABASE_URL", "MAYFLY_UNSAFE"),
+    *("TF_VAR_", "TF_CLI_ARGS", "TF_LOG", "TF_WORKSPACE", "TF_DATA_DIR", "TF_INPUT"),  # not where a provider is found
+    *("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "TTY_", "COLUMNS", "LINES", "PYTHONWARNINGS", "PYTEST_ADDOPTS"),
+    *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX", "GIT_CEILING_DIRECTORIES"),
+)
+"""Variables that could lead a test to a real account or repository, or change what is said."""
+NEAR = "127.0.0.1,localhost"
 
 
-@pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith(FOREIGN):
-            monkeypatch.delenv(name)
+def pytest_configure() -> None:
+    """Forget what is the person's own before any fixture is made: those of modules and sessions start programs, too.
+
+    What tests serve on loopback is asked without the proxy of the house.
+    """
+    for name in [name for name in os.environ if name.startswith(FOREIGN)]:
+        del os.environ[name]
+    for name in ("NO_PROXY", "no_proxy"):
+        os.environ[name] = ",".join(filter(None, [os.environ.get(name), NEAR]))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

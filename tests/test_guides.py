@@ -48,7 +48,7 @@ def clone(tmp_path: Path) -> Path:
 
 
 def git(folder: Path, *words: str) -> str:
-    command = ["git", "-C", str(folder), *words]
+    command = ["git", "-C", str(folder), "-c", "commit.gpgsign=false", *words]
     return subprocess.run(command, env={**os.environ, **WHO}, check=True, capture_output=True, text=True).stdout
 
 

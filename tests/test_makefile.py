@@ -28,7 +28,11 @@ def project(tmp_path: Path) -> Path:
 
 def environment() -> dict[str, str]:
     """Return our environment without what `make test` put there: a make below a make says more."""
-    return {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "ARGS"}}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in {"MAKEFLAGS", "GNUMAKEFLAGS", "MAKEFILES", "MAKELEVEL", "ARGS"}
+    }
 
 
 def make(project: Path, *arguments: str, **more: str) -> list[str]:

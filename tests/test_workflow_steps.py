@@ -112,7 +112,7 @@ def runner(tmp_path: Path) -> Runner:
 
 
 def git(folder: Path, *words: str) -> None:
-    who = ("-c", "user.name=a", "-c", "user.email=a@b.example")
+    who = ("-c", "user.name=a", "-c", "user.email=a@b.example", "-c", "commit.gpgsign=false")
     subprocess.run(["git", "-C", folder, *who, *words], check=True, capture_output=True)
 
 

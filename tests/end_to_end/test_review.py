@@ -59,7 +59,16 @@ class Example:
         self.profile.write_text(PROFILE)
 
     def git(self, *arguments: str) -> None:
-        name = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main"]
+        name = [
+            "-c",
+            "user.name=t",
+            "-c",
+            "user.email=t@example.org",
+            "-c",
+            "init.defaultBranch=main",
+            "-c",
+            "commit.gpgsign=false",
+        ]
         subprocess.run(["git", *name, *arguments], cwd=self.living.project, check=True, capture_output=True)
 
     def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:

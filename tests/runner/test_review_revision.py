@@ -23,7 +23,16 @@ from tests.compiler.projects import MINIMAL, REPOSITORY, Project, example_projec
 
 
 def git(folder: Path, *arguments: str) -> None:
-    name = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main"]
+    name = [
+        "-c",
+        "user.name=t",
+        "-c",
+        "user.email=t@example.org",
+        "-c",
+        "init.defaultBranch=main",
+        "-c",
+        "commit.gpgsign=false",
+    ]
     subprocess.run(["git", *name, *arguments], cwd=folder, check=True, capture_output=True)
 
 
