@@ -146,7 +146,8 @@ class Platform:
                 with self._lock:
                     self._alive[news["started"]] = self._starting.pop(0)
                 continue
-            role = self._alive.pop(news["ended"])
+            with self._lock:
+                role = self._alive.pop(news["ended"])
             if news["code"] == -signal.SIGKILL:
                 self.counts.kills[role] += 1
             else:  # it gave up by itself: PostgreSQL is away, or there is a bug, which the logs tell

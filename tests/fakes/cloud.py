@@ -131,7 +131,7 @@ class FakeCloud(Scene):
         self._enter("instances", job or deployment)
         found = [
             machine
-            for machine in self.store.machines.values()
+            for machine in list(self.store.machines.values())  # other threads launch meanwhile
             if machine.tags.get(DEPLOYMENT_TAG) == deployment and job in {None, machine.job}
         ]
         return sorted(found, key=lambda m: (m.job, m.task, m.launched, m.id))
@@ -140,7 +140,7 @@ class FakeCloud(Scene):
         self._enter("leftovers", job or deployment)
         alive = [
             Leftover(kind=LeftoverKind.INSTANCE, id=m.id, job=m.job, created=m.launched, tags=m.tags)
-            for m in self.store.machines.values()
+            for m in list(self.store.machines.values())
             if not m.is_gone
         ]
         found = [
