@@ -38,7 +38,7 @@ class Site:
         image = self.folder / "image"
         (image / "files").mkdir(parents=True)
         (image / "files/run.py").write_text(script)
-        raw = raw_manifest(image, [str(self.python), "files/run.py"], **changes)
+        raw = raw_manifest(image, changes.pop("command", [str(self.python), "files/run.py"]), **changes)
         (self.folder / "manifest.json").write_text(json.dumps(raw))
         programs = self.folder / "bin"
         programs.mkdir()
