@@ -1,7 +1,8 @@
-"""EC2's machines, regions and prices from small vendored tables, so that checking needs no network.
+"""EC2's machines, regions and list prices from small vendored tables, so that checking needs no network.
 
-Sizes and regions are EC2's own description of itself; `.ci/catalogue.py` refreshes them. Prices are list prices of one
-region with a date: they bound and estimate, AWS bills. Each table says where it comes from.
+Sizes and regions are EC2's own description of itself; `.ci/catalogue.py` refreshes them. Prices are list prices by
+region, each list with its date: they bound and estimate, AWS bills; `compiler.prices` says which price counts. Each
+table says where it comes from.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from state.errors import UsageError
+from state.vcpus import Family, family_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +30,6 @@ class InstanceType:
         memory_gib: memory, GiB.
         gpus: NVIDIA GPUs.
         architecture: `x86_64` or `arm64`.
-        hourly_usd: on-demand price, USD per hour.
         successor: what to use instead of a type that is retired or retiring, or None.
     """
 
@@ -37,13 +38,17 @@ class InstanceType:
     memory_gib: float
     gpus: int
     architecture: str
-    hourly_usd: Decimal
     successor: str | None = None
 
     @property
     def family(self) -> str:
         """The part of the name before the dot."""
         return self.name.partition(".")[0]
+
+    @property
+    def counts_with(self) -> Family:
+        """The families that AWS's quotas count it with."""
+        return family_of(self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,15 +73,13 @@ def _table(name: str) -> Any:  # noqa: ANN401
 
 @cache
 def instances() -> Mapping[str, InstanceType]:
-    """Return every type that has a price, by name: only what has a price can be bounded, so only that can run."""
-    sizes, prices, retired = _table("instances")["types"], _table("prices")["types"], _table("retired")
+    """Return every type by name, with those that EC2 no longer describes; not each of them has a price."""
     found = {
-        name: InstanceType(name=name, **size, hourly_usd=Decimal(prices[name]), successor=_successor(name))
-        for name, size in sizes.items()
-        if name in prices
+        name: InstanceType(name=name, **size, successor=_successor(name))
+        for name, size in _table("instances")["types"].items()
     }
-    for name, row in retired["types"].items():
-        found[name] = InstanceType(name=name, **{**row, "hourly_usd": Decimal(row["hourly_usd"])})
+    for name, row in _table("retired")["types"].items():
+        found[name] = InstanceType(name=name, **{key: value for key, value in row.items() if key != "hourly_usd"})
     return MappingProxyType(found)
 
 
@@ -86,18 +89,31 @@ def _successor(name: str) -> str | None:
     heir = _table("retired")["families"].get(family)
     if heir is None:
         return None
-    sizes, prices = _table("instances")["types"], _table("prices")["types"]
+    sizes, prices = _table("instances")["types"], list_prices()[reference_region()]
     same = f"{heir}.{size}"
     if same in prices:
         return same
-    large = [n for n in prices if n.startswith(f"{heir}.") and sizes[n]["vcpu"] >= sizes[name]["vcpu"]]
+    large = [n for n in prices if n.startswith(f"{heir}.") and n in sizes and sizes[n]["vcpu"] >= sizes[name]["vcpu"]]
     return min(large, key=lambda n: (sizes[n]["vcpu"], n), default=None)
 
 
 @cache
-def unpriced() -> frozenset[str]:
-    """Return the types that EC2 has and whose price we do not know."""
-    return frozenset(_table("instances")["types"].keys() - _table("prices")["types"].keys())
+def reference_region() -> str:
+    """Return the region whose list is the longest: the others' missing prices are estimated by it."""
+    name: str = _table("prices")["reference"]
+    return name
+
+
+@cache
+def list_prices() -> Mapping[str, Mapping[str, Decimal]]:
+    """Return on-demand list prices, USD per hour, by region and instance type; a region without a list is not there."""
+    found = {
+        region: {name: Decimal(usd) for name, usd in row["types"].items()}
+        for region, row in _table("prices")["regions"].items()
+    }
+    last = {name: Decimal(row["hourly_usd"]) for name, row in _table("retired")["types"].items()}
+    found[reference_region()] = last | found[reference_region()]
+    return MappingProxyType({region: MappingProxyType(rows) for region, rows in found.items()})
 
 
 @cache
@@ -111,24 +127,18 @@ def regions() -> Mapping[str, Region]:
     )
 
 
-@cache
-def price_note() -> str:
-    """Return what the prices are, in a sentence with their date, for whoever shows them."""
-    table = _table("prices")
-    return f"Prices of {table['date']}, {table['region']}: {table['source']}."
+def price_note(region: str) -> str:
+    """Return what the list prices of a region are, in a sentence with their date; empty when there are none."""
+    table = _table("prices")["regions"].get(region)
+    return f"Prices of {table['date']}, {region}: {table['source']}." if table else ""
 
 
 def instance(name: str) -> InstanceType:
     """Return one type.
 
     Raises:
-        UsageError: the catalogue does not have it, or not its price.
+        UsageError: the catalogue does not have it.
     """
-    if name in unpriced():
-        raise UsageError(
-            f"no price of instance type {name!r} is known, so no cost can be bounded. Use another type, or add its "
-            "price to `compiler/data/prices.json`."
-        )
     try:
         return instances()[name]
     except KeyError:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Final
 
 from compiler.blueprint import MINUTE, ArchiveClass, Blueprint, Protocol, Stage
-from compiler.catalogue import InstanceType, instances
 from compiler.check_machine import check_machines, warn_about_machines
 from compiler.check_protocol import check_protocol
+from compiler.deployment import Deployment
 from compiler.findings import Sources
 from compiler.model import admits
 from compiler.parameters import check_parameters
+from compiler.prices import quote
 from compiler.recipe import check_recipe
 from compiler.shape import suggest
 from compiler.source import FieldPath
@@ -56,16 +57,17 @@ def warn_about_blueprint(sources: Sources, blueprint: Blueprint) -> Iterator[Sou
         message = f"{blueprint.limits.instances} are more than the whole platform may use at once, {most}."
         way_out = "Lower it, or raise limits.instances of mayfly.yaml."
         yield sources.error(place, message, ("limits", "instances"), way_out=way_out, rule="limits")
-    price = default_price(blueprint)
+    price = default_price(sources.platform.deployment, blueprint)
     if price is not None and price > blueprint.limits.cost:
         message = f"one default task may cost {price} USD, more than a job may, {blueprint.limits.cost} USD."
         yield sources.error(place, message, ("limits", "cost"), way_out="Raise it, or lower duration.", rule="cost")
 
 
-def default_price(blueprint: Blueprint) -> Decimal | None:
-    """Return what one default task may cost at most, USD; None when its machine is unknown."""
-    machine: InstanceType | None = instances().get(blueprint.resources[0].instance_type)
-    return cost(machine.hourly_usd, blueprint.limits.duration_s) if machine else None
+def default_price(deployment: Deployment, blueprint: Blueprint) -> Decimal | None:
+    """Return what one default task may cost at most, USD; None when its machine has no price."""
+    first = blueprint.resources[0]
+    found = quote(deployment, first.instance_type, first.region)
+    return cost(found.hourly_usd, blueprint.limits.duration_s) if found else None
 
 
 def _check_limits(sources: Sources, blueprint: Blueprint) -> Iterator[SourceError]:

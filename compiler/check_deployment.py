@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from compiler.catalogue import regions
+from compiler.catalogue import instances, regions
 from compiler.deployment import CloudKind
 from compiler.findings import Sources
 from compiler.module import PROVIDER_LOCK, read_provider_lock
 from compiler.shape import suggest
+from compiler.source import FieldPath
 from state.errors import SourceError
+from state.vcpus import ELSEWHERE
 
 ROLES_OF_AN_ACCOUNT: Final = 1000
 """IAM's quota; AWS raises it for those who ask."""
@@ -35,11 +37,33 @@ def check_deployment(sources: Sources) -> Iterator[SourceError]:
         message = f"there is no region {deployment.region!r}."
         way_out = suggest(deployment.region, regions(), say_all=False) or "Name one, such as us-east-1."
         yield sources.error(deployment.place, message, ("region",), way_out=way_out, rule="region")
+    yield from _check_keys(sources)
     limits = deployment.limits
     if limits.group_instances is not None and limits.group_instances > limits.instances:
         message = f"{limits.group_instances} are more than limits.instances, {limits.instances}."
         way_out = "Lower it, or raise limits.instances."
         yield sources.error(deployment.place, message, ("limits", "per_group"), way_out=way_out, rule="deployment")
+
+
+def _check_keys(sources: Sources) -> Iterator[SourceError]:
+    """Hold what is said by region and by machine to regions and machines that there are: else it would mean nothing."""
+    deployment = sources.platform.deployment
+    quotas = deployment.limits.vcpus
+    told: list[tuple[FieldPath, str]] = [(("prices", region), region) for region in deployment.prices]
+    if isinstance(quotas, dict):
+        told += [(("limits", "vcpus", region), region) for region in quotas if region != ELSEWHERE]
+    for path, region in told:
+        if region not in regions():
+            way_out = suggest(region, regions(), say_all=False) or "Name one, such as us-east-1."
+            message = f"there is no region {region!r}."
+            yield sources.error(deployment.place, message, path, way_out=way_out, rule="region", key=True)
+    for region, rows in deployment.prices.items():
+        for name in sorted(rows.keys() - instances().keys()):
+            way_out = suggest(name, instances(), say_all=False) or "Name one, such as m5.large."
+            message = f"{name!r} is not an instance type of the catalogue."
+            yield sources.error(
+                deployment.place, message, ("prices", region, name), way_out=way_out, rule="machine", key=True
+            )
 
 
 def warn_about_deployment(sources: Sources) -> Iterator[SourceError]:

@@ -45,7 +45,7 @@ def warn_about_groups(sources: Sources) -> Iterator[SourceError]:
                 way_out = f"Its blueprint must name {group.id!r} in access.groups, or be public."
                 message = f"{analysis!r} does not admit this group."
                 yield sources.error(group.place, message, path, way_out=way_out, rule="analyses")
-            price = default_price(blueprint)
+            price = default_price(platform.deployment, blueprint)
             if price is not None and price > group.budget.amount:
                 budget = f"the budget of {group.budget.amount} USD"
                 message = f"{budget} does not cover one default task of {analysis!r}, {price} USD."

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from compiler.blueprint import LARGEST_VOLUME_GB, Blueprint, Choice, Stage, VolumeType
-from compiler.catalogue import instances, regions, unpriced
+from compiler.catalogue import instances, regions
+from compiler.check_quota import check_quotas, warn_about_quotas
 from compiler.deployment import CloudKind, Deployment
 from compiler.findings import Sources
+from compiler.prices import quote, say_estimate, way_to_price
 from compiler.shape import suggest
 from state.errors import SourceError
 
@@ -50,7 +52,8 @@ def check_machines(sources: Sources, blueprint: Blueprint) -> Iterator[SourceErr
     deployment = sources.platform.deployment
     for number, choice in enumerate(blueprint.resources):
         problems = (
-            *_check_type(choice, blueprint),
+            *_check_type(choice, blueprint, deployment),
+            *_check_price(choice, deployment),
             *_check_place(choice, deployment),
             *_check_volume(choice),
         )
@@ -68,13 +71,24 @@ def check_machines(sources: Sources, blueprint: Blueprint) -> Iterator[SourceErr
             yield sources.error(
                 blueprint.place, message, ("resources", number), way_out="Keep one.", rule="machine-twice"
             )
+    yield from check_quotas(sources, blueprint)
 
 
 def warn_about_machines(sources: Sources, blueprint: Blueprint) -> Iterator[SourceError]:
     """Yield what works today and may not tomorrow, or costs more than it seems."""
-    home = sources.platform.deployment.region
+    deployment = sources.platform.deployment
+    home = deployment.region
     for number, choice in enumerate(blueprint.resources):
         machine = instances().get(choice.instance_type)
+        found, place = quote(deployment, choice.instance_type, choice.region), choice.region or home
+        if machine and found and found.is_estimated:
+            yield sources.error(
+                blueprint.place,
+                f"{say_estimate(machine.name, place, found)}.",
+                ("resources", number, "region" if choice.region else "instance_type"),
+                way_out=f"Say the real one: {way_to_price(machine.name, place)}.",
+                rule="machine-price",
+            )
         if machine and machine.successor:
             message = f"{machine.name} is retired or retiring."
             yield sources.error(
@@ -93,6 +107,7 @@ def warn_about_machines(sources: Sources, blueprint: Blueprint) -> Iterator[Sour
                 way_out=f"Leave it out for a machine in {home}, unless only {choice.region} has it.",
                 rule="machine-place",
             )
+    yield from warn_about_quotas(sources, blueprint)
     yield from _warn_about_images(sources, blueprint)
 
 
@@ -117,22 +132,13 @@ class _Problem:
     way_out: str
 
 
-def _check_type(choice: Choice, blueprint: Blueprint) -> Iterator[_Problem]:
+def _check_type(choice: Choice, blueprint: Blueprint, deployment: Deployment) -> Iterator[_Problem]:
     name, path = choice.instance_type, ("instance_type",)
     machine = instances().get(name)
-    if name in unpriced():
-        message = f"no price of {name!r} is known, so no cost can be bounded."
-        way_out = "Use another machine, or add its price to compiler/data/prices.json."
-        yield _Problem(rule="machine-price", path=path, message=message, way_out=way_out)
-    elif machine is None:
-        message = f"{name!r} is not an instance type of the catalogue."
-        yield _Problem(
-            rule="machine",
-            path=path,
-            message=message,
-            way_out=suggest(name, {*instances(), *unpriced()}, say_all=False) or "Name one, such as m5.large.",
-        )
     if machine is None:
+        message = f"{name!r} is not an instance type of the catalogue."
+        way_out = suggest(name, instances(), say_all=False) or "Name one, such as m5.large."
+        yield _Problem(rule="machine", path=path, message=message, way_out=way_out)
         return
     architecture = blueprint.environment.architecture
     if machine.architecture != architecture:
@@ -143,20 +149,31 @@ def _check_type(choice: Choice, blueprint: Blueprint) -> Iterator[_Problem]:
         has = f"{machine.gpus} of them" if machine.gpus else "none"
         counted = "1 GPU is" if choice.gpus == 1 else f"{choice.gpus} GPUs are"
         message = f"{counted} counted on, and {name} has {has}."
-        yield _Problem(rule="machine-gpus", path=("gpus",), message=message, way_out=_suggest_gpus(choice, blueprint))
+        yield _Problem(
+            rule="machine-gpus", path=("gpus",), message=message, way_out=_suggest_gpus(choice, blueprint, deployment)
+        )
 
 
-def _suggest_gpus(choice: Choice, blueprint: Blueprint) -> str:
+def _suggest_gpus(choice: Choice, blueprint: Blueprint, deployment: Deployment) -> str:
     """Return the cheapest machine that has the GPUs and the architecture."""
     fit = [
-        one
+        (price.hourly_usd, one.name)
         for one in instances().values()
         if one.gpus >= (choice.gpus or 0)
         and one.architecture == blueprint.environment.architecture
         and one.successor is None
+        and (price := quote(deployment, one.name, choice.region))
     ]
-    cheapest = min(fit, key=lambda one: (one.hourly_usd, one.name), default=None)
-    return f"The cheapest that has is {cheapest.name}." if cheapest else "No machine of the catalogue has."
+    return f"The cheapest that has is {min(fit)[1]}." if fit else "No machine of the catalogue has."
+
+
+def _check_price(choice: Choice, deployment: Deployment) -> Iterator[_Problem]:
+    """Hold every machine to have a price: only what has one can be bounded, so only that can run."""
+    name, region = choice.instance_type, choice.region or deployment.region
+    if name in instances() and quote(deployment, name, region) is None:
+        message = f"no price of {name!r} is known, so no cost can be bounded."
+        way_out = f"Use another machine, or say {way_to_price(name, region)}."
+        yield _Problem(rule="machine-price", path=("instance_type",), message=message, way_out=way_out)
 
 
 def _check_place(choice: Choice, deployment: Deployment) -> Iterator[_Problem]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
 from state.errors import Place
+from state.vcpus import RegionQuotas
 
 DEPLOYMENT_FILE: Final = "mayfly.yaml"
 
@@ -24,14 +26,15 @@ class PlatformLimits:
 
     Attributes:
         instances: at once, over all groups.
-        vcpus: virtual CPUs at once, over all groups; None sets no bound.
+        vcpus: virtual CPUs at once, over all groups: one figure that holds in each region, or quotas by region as
+            `state.vcpus` reads them; None sets no bound.
         group_instances: instances at once of one group (`per_group` in the file); None sets no bound.
         jobs: that the engine runs at once, over all workers.
         jobs_per_group: that it runs at once of one group.
     """
 
     instances: int = 100
-    vcpus: int | None = None
+    vcpus: int | dict[str, RegionQuotas] | None = None
     group_instances: int | None = field(default=None, metadata={"yaml": "per_group"})
     jobs: int = 400
     jobs_per_group: int = 20
@@ -92,6 +95,7 @@ class Deployment:
         permissions_boundary: ARN of the policy that bounds every role, or None.
         runner_trust: ARNs of who may act as the runner; empty for whoever the account lets assume its role.
         cors_origins: origins of web pages that may call the buckets, such as `https://mayfly.example`.
+        prices: on-demand prices that are known better than by our list, USD per hour, by region and instance type.
         place: the file it was read from.
     """
 
@@ -108,3 +112,4 @@ class Deployment:
     permissions_boundary: str | None = None
     runner_trust: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
+    prices: dict[str, dict[str, Decimal]] = field(default_factory=dict)

@@ -50,6 +50,7 @@ from compiler.profile import (
 )
 from compiler.source import Document
 from state.errors import Place
+from state.vcpus import Family, RegionQuotas
 
 T = TypeVar("T")
 Convert = Callable[[Any], Any]
@@ -71,13 +72,27 @@ def make_deployment(document: Document) -> Deployment:
         Deployment,
         {**document.data, "place": Place(file=document.file)},
         cloud=CloudKind,
-        limits=lambda d: fill(PlatformLimits, d),
+        limits=lambda d: fill(PlatformLimits, d, vcpus=_make_vcpus),
         network=lambda d: fill(Network, d, subnets=tuple),
         state=lambda d: fill(StateStore, d),
         mail=lambda d: fill(Mail, d),
         runner_trust=tuple,
         cors_origins=tuple,
+        prices=lambda d: {region: {name: _decimal(usd) for name, usd in row.items()} for region, row in d.items()},
     )
+
+
+def _make_vcpus(data: int | dict[str, Any]) -> int | dict[str, RegionQuotas]:
+    return data if isinstance(data, int) else {region: _make_quotas(given) for region, given in data.items()}
+
+
+def _make_quotas(data: int | dict[str, Any]) -> RegionQuotas:
+    """Make a region's quotas: one figure for all families, or a figure for some of them."""
+    if isinstance(data, int):
+        return RegionQuotas(total=data)
+    markets = [{key: most for key, most in rows.items() if key != "spot"} for rows in (data, data.get("spot", {}))]
+    on_demand, spot = ({Family(name): most for name, most in rows.items()} for rows in markets)
+    return RegionQuotas(on_demand=on_demand, spot=spot)
 
 
 def make_group(document: Document) -> Group:

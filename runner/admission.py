@@ -26,13 +26,14 @@ from runner.cloud import Cloud
 from runner.config_file import CONFIG_BYTES, parse_config
 from runner.datasets import find_datasets, refuse
 from runner.intake import show
-from runner.machines import check_cost, check_count, check_fits, choose, choose_hardware, find_ways
+from runner.machines import check_cost, check_count, check_fits, choose_hardware, list_choices, select_ways
 from runner.parameters import DATASET_SIZE, DURATION, fill_defaults, find_problems, take_platform_parameters
 from runner.pricing import OVERHEAD_S, bound, format_money
 from state.errors import AccessError, CloudError, JobError, SubmissionError
 from state.job import Job, Offer, Program
 from state.keys import job_id
 from state.submission import ObjectVersion, Submission
+from state.vcpus import Need
 
 AGENT_URL_BYTES = 2400
 """Room for the signed address of the agent: the token of short-lived credentials is the most of it."""
@@ -62,12 +63,14 @@ class Admission:
         bound: the most it may cost, USD: every task for the whole allowed time on the dearest machine it may get, and
             the time that machines may take to come and to go.
         vcpus: the most virtual CPUs it takes.
+        needs: what a machine of each of its ways takes of the vCPU quotas.
         notes: what the user should know, sentences for the certificate.
     """
 
     job: Job
     bound: Decimal
     vcpus: int
+    needs: tuple[Need, ...]
     notes: tuple[str, ...] = ()
 
 
@@ -100,33 +103,32 @@ def admit(
     if submission.bypass:
         check_outside(platform, submission)
     check_count(blueprint, len(submission.datasets))
-    choice = choose(blueprint, submission.instance_type)
+    allowed = list_choices(blueprint, submission.instance_type)
     config = _read_config(cloud, submission)
     request = read_request(config, blueprint)
     found = find_datasets(cloud, submission.data_bucket, submission.datasets, blueprint.inputs)
     tasks = plan_tasks(submission, found)
+    selected = select_ways(
+        platform.deployment,
+        allowed,
+        tasks=len(tasks),
+        duration_s=request.duration_s,
+        declared=DURATION in config,
+    )
     hardware, iae = choose_hardware(
         platform=platform,
         blueprint=blueprint,
-        choice=choice,
+        choice=selected.choice,
         extra_gb=request.extra_gb,
         find_image=find_image or cloud.find_image,
         digest=digest,
     )
-    ways = find_ways(
-        blueprint,
-        submission.instance_type,
-        hardware,
-        home=platform.deployment.region,
-        duration_s=request.duration_s,
-        declared=DURATION in config,
-    )
     # Whichever way the machines are got in the end, and however long they take to come, the reservation covers it.
-    dearest = max(way.hourly_price for way in ways)
+    ways, dearest = selected.ways, max(way.hourly_price for way in selected.ways)
     most = check_cost(blueprint, dearest, request.duration_s, len(tasks))
     reserved = bound(hourly=dearest, duration_s=request.duration_s, tasks=len(tasks))
-    vcpus = len(tasks) * max(instance(way.instance_type).vcpu for way in ways)
-    check_fits(platform, submission.group, len(tasks), vcpus)
+    vcpus = len(tasks) * max(need.vcpus for need in selected.needs)
+    check_fits(platform, submission.group, machines=len(tasks), vcpus=vcpus, region=hardware.region)
     source = submission.source
     job = Job(
         id=job_id(analysis=blueprint.id, bucket=source.bucket, key=source.key, version=source.version),
@@ -152,9 +154,8 @@ def admit(
         policy=policy(blueprint.on_failure, blueprint.keep_failed_s, blueprint.interruption),
     )
     check_user_data(job, now)
-    return Admission(
-        job=job, bound=reserved, vcpus=vcpus, notes=_notes(ways, most, reserved, request.duration_s, len(tasks))
-    )
+    notes = (*_notes(ways, most, reserved, request.duration_s, len(tasks)), *selected.notes)
+    return Admission(job=job, bound=reserved, vcpus=vcpus, needs=selected.needs, notes=notes)
 
 
 def find_blueprint(platform: Platform, bucket: str, group: str) -> Blueprint:

@@ -136,6 +136,7 @@ class Desk:
             cap=budget.amount,
             since=period_start(budget.period, self.clock()),
             vcpus=admission.vcpus,
+            needs=admission.needs,
             notes=(*admission.notes, *notes_on(found.body)),
         )
 

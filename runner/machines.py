@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from compiler.blueprint import LARGEST_VOLUME_GB, Blueprint, Choice
-from compiler.deployment import CloudKind
+from compiler.catalogue import instance
+from compiler.deployment import CloudKind, Deployment
 from compiler.model import Platform
+from compiler.prices import quote, say_estimate
 from runner.capacity import offers
 from runner.intake import show
 from runner.parameters import DATASET_SIZE, DURATION
 from runner.pricing import format_money, hourly_price, work_cost
 from state.errors import SubmissionError
 from state.job import Hardware, Offer
+from state.vcpus import Need, Quota, most_of
 
 
 def check_count(blueprint: Blueprint, count: int) -> None:
@@ -27,7 +30,7 @@ def check_count(blueprint: Blueprint, count: int) -> None:
         )
 
 
-def check_fits(platform: Platform, group: str, machines: int, vcpus: int) -> None:
+def check_fits(platform: Platform, group: str, *, machines: int, vcpus: int, region: str) -> None:
     """Refuse what would wait for ever: a job that is larger than what may be in use at once.
 
     Raises:
@@ -37,7 +40,7 @@ def check_fits(platform: Platform, group: str, machines: int, vcpus: int) -> Non
     for whose, most, wanted, unit in (
         ("The platform", limits.instances, machines, "instances"),
         (f"The group {group}", limits.group_instances, machines, "instances"),
-        ("The platform", limits.vcpus, vcpus, "vCPUs"),
+        ("The platform", most_of(limits.vcpus, Quota(region=region)), vcpus, "vCPUs"),
     ):
         if most is not None and wanted > most:
             raise SubmissionError(
@@ -46,34 +49,100 @@ def check_fits(platform: Platform, group: str, machines: int, vcpus: int) -> Non
             )
 
 
-def choose(blueprint: Blueprint, instance_type: str | None) -> Choice:
-    """Return the machine a job runs on: the user's if the blueprint lists it, else the blueprint's first."""
-    if instance_type is None:
-        return blueprint.resources[0]
-    for choice in blueprint.resources:
-        if choice.instance_type == instance_type:
-            return choice
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """On what a job may run.
+
+    Attributes:
+        choice: the row of the resource bank that its hardware is made of.
+        ways: the ways to get a machine, best first; all in the region of the choice.
+        needs: what a machine of each way takes of the vCPU quotas.
+        notes: what the user should know of machines that are left out, or whose price is estimated; sentences.
+    """
+
+    choice: Choice
+    ways: tuple[Offer, ...]
+    needs: tuple[Need, ...]
+    notes: tuple[str, ...]
+
+
+def list_choices(blueprint: Blueprint, instance_type: str | None) -> tuple[Choice, ...]:
+    """Return the machines that a job may run on: those of the type that the user wants, else all of the blueprint.
+
+    Raises:
+        SubmissionError: the blueprint does not list that type.
+    """
+    allowed = tuple(one for one in blueprint.resources if instance_type in {None, one.instance_type})
+    if allowed:
+        return allowed
     listed = ", ".join(dict.fromkeys(choice.instance_type for choice in blueprint.resources))
     raise SubmissionError(f"instance_type is {show(instance_type)}, but {blueprint.id} runs only on {listed}.")
 
 
-def find_ways(
-    blueprint: Blueprint, instance_type: str | None, hardware: Hardware, *, home: str, duration_s: int, declared: bool
-) -> tuple[Offer, ...]:
-    """Return the ways to get a machine in the job's region: those of the user's type, else the blueprint's, best first.
+def select_ways(
+    deployment: Deployment, allowed: Sequence[Choice], *, tasks: int, duration_s: int, declared: bool
+) -> Selection:
+    """Return the ways to get machines for a job that its vCPU quotas have room for, all in one region, best first.
 
-    `home` is the region of choices that name none.
+    A way is left out when the quota could not hold the whole job: while its machines are got, a job counts with all its
+    tasks against each quota that they may take from.
+
+    Args:
+        deployment: with its quotas and prices.
+        allowed: rows of the resource bank.
+        tasks: how many machines the job needs.
+        duration_s: the most a task may run.
+        declared: whether the user said how long.
+
+    Raises:
+        SubmissionError: no quota holds the job; it would wait for ever.
     """
-    allowed = [one for one in blueprint.resources if instance_type in {None, one.instance_type}]
-    here = [one for one in allowed if (one.region or home) == hardware.region]
-    hourly = {one.instance_type: hourly_price(one.instance_type) for one in here}
-    return offers(
-        [replace(one, region=None) for one in here],
-        region=hardware.region,
-        hourly=hourly,
-        duration_s=duration_s,
-        declared=declared,
+    too_small: dict[str, int] = {}
+    for region in dict.fromkeys(one.region or deployment.region for one in allowed):
+        there = [one for one in allowed if (one.region or deployment.region) == region]
+        here = [replace(one, region=None) for one in there]
+        hourly = {one.instance_type: hourly_price(deployment, one.instance_type, region) for one in here}
+        found = offers(here, region=region, hourly=hourly, duration_s=duration_s, declared=declared)
+        fit: list[tuple[Offer, Need]] = []
+        for way in found:
+            need = need_of(way)
+            most = most_of(deployment.limits.vcpus, need.of(region))
+            if most is None or tasks * need.vcpus <= most:
+                fit.append((way, need))
+            else:
+                words = (
+                    f"{way.instance_type}, {tasks * need.vcpus} vCPUs of {need.of(region)}, of which {most} are there"
+                )
+                too_small[words] = most // need.vcpus
+        if fit:
+            ways, needs = zip(*fit, strict=True)
+            choice = next(one for one in there if one.instance_type == ways[0].instance_type)
+            notes = [
+                f"Not tried, because the job would need more than the platform may use: {one}." for one in too_small
+            ]
+            notes += _estimates(deployment, ways, region)
+            return Selection(choice=choice, ways=ways, needs=needs, notes=tuple(notes))
+    fewer = max(too_small.values())
+    way_out = f"Submit at most {fewer} datasets at a time, or have" if fewer else "Have"
+    raise SubmissionError(
+        f"The job would need more at once than the platform may use: {'; '.join(too_small)}. {way_out} limits.vcpus of "
+        "mayfly.yaml raised."
     )
+
+
+def need_of(way: Offer) -> Need:
+    """Return what one machine takes of the vCPU quotas."""
+    machine = instance(way.instance_type)
+    return Need(family=machine.counts_with, spot=way.spot, vcpus=machine.vcpu)
+
+
+def _estimates(deployment: Deployment, ways: Iterable[Offer], region: str) -> Iterator[str]:
+    """Yield which prices are estimates; whoever pays is told."""
+    for name in dict.fromkeys(way.instance_type for way in ways):
+        found = quote(deployment, name, region)
+        if found is not None and found.is_estimated:
+            said = say_estimate(name, region, found)
+            yield f"{said[:1].upper()}{said[1:]}. What the job costs is reckoned with it, and probably less."
 
 
 def check_cost(blueprint: Blueprint, hourly: Decimal, duration_s: int, tasks: int) -> Decimal:
@@ -121,7 +190,7 @@ def choose_hardware(
         region=region,
         image=image,
         volume_gb=volume_gb,
-        hourly_price=hourly_price(choice.instance_type),
+        hourly_price=hourly_price(platform.deployment, choice.instance_type, region),
         volume_type=choice.volume_type,
         volume_iops=choice.iops,
         volume_throughput=choice.throughput,

@@ -15,7 +15,7 @@ from runner.config_file import parse_config
 from runner.datasets import check_kind, check_size, refuse
 from runner.fingerprint import fingerprint
 from runner.intake import check_name, parse_submission
-from runner.machines import check_cost, check_count, choose
+from runner.machines import check_cost, check_count, list_choices
 from runner.pricing import hourly_price
 from state.errors import UsageError
 from state.keys import SUBMIT, ResultKeys, prefix
@@ -203,10 +203,10 @@ def _check(
     """Refuse what admission would refuse, as far as this machine can tell."""
     blueprint = find_blueprint(platform, bucket, group)
     check_count(blueprint, len(datasets))
-    choose(blueprint, instance_type)
+    allowed = list_choices(blueprint, instance_type)
     request = read_request(config, blueprint)
     names = [(one.name + "/" * one.is_folder, one.size) for one in datasets]
     problems = [check_kind(name, blueprint.inputs) or check_size(name, size, blueprint.inputs) for name, size in names]
     refuse([problem for problem in problems if problem])
-    allowed = [one.instance_type for one in blueprint.resources if instance_type in {None, one.instance_type}]
-    check_cost(blueprint, max(map(hourly_price, allowed)), request.duration_s, len(datasets))
+    prices = [hourly_price(platform.deployment, one.instance_type, one.region) for one in allowed]
+    check_cost(blueprint, max(prices), request.duration_s, len(datasets))

@@ -1,6 +1,6 @@
 """What machines cost: the most a job may cost before it starts, and what it did cost when it is over.
 
-Prices are the vendored table's (compiler.catalogue): they bound and estimate, AWS bills.
+Prices are those of `compiler.prices`: they bound and estimate, AWS bills.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from datetime import timedelta
 from decimal import ROUND_HALF_UP, Decimal
 
 from compiler.catalogue import instance
+from compiler.deployment import Deployment
+from compiler.prices import quote, way_to_price
+from state.errors import UsageError
 from state.usage import CENT, Usage, cost
 
 PROVISIONING, WRAP_UP = timedelta(minutes=15), timedelta(minutes=15)
@@ -19,13 +22,17 @@ OVERHEAD_S = int((PROVISIONING + WRAP_UP).total_seconds())
 _WHOLE = Decimal("0.01")
 
 
-def hourly_price(instance_type: str) -> Decimal:
-    """Return the on-demand price of an instance type, USD per hour.
+def hourly_price(deployment: Deployment, instance_type: str, region: str | None = None) -> Decimal:
+    """Return the on-demand price of a machine, USD per hour; `region` is the deployment's own when it is not given.
 
     Raises:
-        UsageError: the catalogue does not have it.
+        UsageError: the catalogue does not have the type, or nobody knows its price.
     """
-    return instance(instance_type).hourly_usd
+    found = quote(deployment, instance(instance_type).name, region)
+    if found is None:
+        way_out = f"Say {way_to_price(instance_type, region or deployment.region)}, or use another type."
+        raise UsageError(f"No price of {instance_type} is known, so no cost can be bounded. {way_out}")
+    return found.hourly_usd
 
 
 def work_cost(*, hourly: Decimal, duration_s: int, tasks: int) -> Decimal:

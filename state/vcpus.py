@@ -44,7 +44,7 @@ _TITLES: Final = {
     Family.INF: "Inf",
     Family.TRN: "Trn",
 }
-_BY_LETTERS: Final = {
+BY_LETTERS: Final = {
     **dict.fromkeys(("a", "c", "d", "h", "i", "im", "is", "m", "r", "t", "z"), Family.STANDARD),
     **dict.fromkeys(("g", "gr", "vt"), Family.G),
     "u": Family.HIGH_MEMORY,
@@ -56,7 +56,7 @@ _BY_LETTERS: Final = {
 def family_of(instance_type: str) -> Family:
     """Return what AWS counts an instance type with; what begins with letters that nobody knows is Standard."""
     letters = re.match(r"[a-z]*", instance_type)
-    return _BY_LETTERS.get(letters.group() if letters else "", Family.STANDARD)
+    return BY_LETTERS.get(letters.group() if letters else "", Family.STANDARD)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """What a change costs: the price of a job's hour before and after, and how far each group's budget then reaches.
 
-Prices are the vendored table's. Spot prices change by the hour and the zone, so the Save price is an estimate.
+Prices are those of `compiler.prices`. Spot prices change by the hour and the zone, so the Save price is an estimate.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Final
 
 from compiler.blueprint import Blueprint
-from compiler.catalogue import instances
+from compiler.deployment import Deployment
 from compiler.model import Platform
+from compiler.prices import Quote, quote
 
 SAVE_SHARE: Final = Decimal("0.4")
 """The Save price as a share of Standard that is reckoned with; the real one never exceeds Standard."""
@@ -41,6 +42,7 @@ class PriceChange:
         job_before: the most a job of the default duration on one machine costs, before.
         job_after: the same afterwards.
         reach: of every group that may use it.
+        estimated: whether `after`, or `before` of one that goes, is an estimate because no list has it.
     """
 
     analysis: str
@@ -49,6 +51,7 @@ class PriceChange:
     job_before: Decimal | None
     job_after: Decimal | None
     reach: tuple[Reach, ...]
+    estimated: bool = False
 
     @property
     def delta(self) -> Decimal:
@@ -67,7 +70,10 @@ def _compare(before: Platform, after: Platform) -> Iterator[PriceChange]:
         old = before.blueprints.get(name) or before.blueprints.get(new.renamed_from or "" if new else "")
         if new is None and any(b.renamed_from == name for b in after.blueprints.values()):
             continue
-        prices, jobs = [hourly(b) for b in (old, new)], [_job(b) for b in (old, new)]
+        found = [_quote(before.deployment, old), _quote(after.deployment, new)]
+        prices = [one.hourly_usd if one else None for one in found]
+        jobs = [_job(b, price) for b, price in zip((old, new), prices, strict=True)]
+        newest = found[1] or found[0]
         if prices[0] == prices[1] and jobs[0] == jobs[1]:
             continue
         yield PriceChange(
@@ -77,6 +83,7 @@ def _compare(before: Platform, after: Platform) -> Iterator[PriceChange]:
             job_before=jobs[0],
             job_after=jobs[1],
             reach=tuple(_reach(after, name, prices[0], prices[1])) if new else (),
+            estimated=newest is not None and newest.is_estimated,
         )
 
 
@@ -91,10 +98,10 @@ def _reach(after: Platform, name: str, old: Decimal | None, new: Decimal | None)
             )
 
 
-def hourly(blueprint: Blueprint | None) -> Decimal | None:
-    """Return the on-demand price of the default machine, USD an hour; None when the table does not have it."""
-    found = instances().get(blueprint.resources[0].instance_type) if blueprint else None
-    return found.hourly_usd if found else None
+def _quote(deployment: Deployment, blueprint: Blueprint | None) -> Quote | None:
+    """Return what the default machine costs; None when it has no price."""
+    first = blueprint.resources[0] if blueprint else None
+    return quote(deployment, first.instance_type, first.region) if first else None
 
 
 def save_price(price: Decimal | None) -> Decimal | None:
@@ -102,8 +109,7 @@ def save_price(price: Decimal | None) -> Decimal | None:
     return None if price is None else (price * SAVE_SHARE).quantize(CENTS, rounding=ROUND_HALF_UP)
 
 
-def _job(blueprint: Blueprint | None) -> Decimal | None:
-    price = hourly(blueprint)
+def _job(blueprint: Blueprint | None, price: Decimal | None) -> Decimal | None:
     if blueprint is None or price is None:
         return None
     return (price * blueprint.limits.duration_s / HOUR_S).quantize(CENTS, rounding=ROUND_HALF_UP)

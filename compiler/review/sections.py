@@ -164,7 +164,7 @@ def _prices(prices: tuple[PriceChange, ...]) -> Iterator[Section]:
     rows = [
         (
             one.analysis,
-            f"{_usd(one.before)} to {_usd(one.after)}",
+            f"{_usd(one.before)} to {_usd(one.after)}" + (" (estimated)" if one.estimated else ""),
             f"{_usd(save_price(one.before))} to {_usd(save_price(one.after))}",
             f"{one.delta:+f}" if one.delta else "none",
             f"{_usd(one.job_before)} to {_usd(one.job_after)}",

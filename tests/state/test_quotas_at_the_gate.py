@@ -123,8 +123,8 @@ def test_jobs_of_an_earlier_release_count_with_what_was_kept_of_them(ledger: Led
         Offer(instance_type=name, spot=spot, hourly_price=Decimal(1))
         for name, spot in (("g5.xlarge", True), ("m5.large", False))
     )
-    for number, changes in enumerate(({"offers": offers}, {})):
-        job = a_job(number, datasets=2, **changes)
+    for number, ways in enumerate((offers, ())):
+        job = a_job(number, datasets=2, offers=ways)
         row = Reservation(job=job, source=a_source(number), bound=Decimal(1), cap=Decimal(9), since=None, vcpus=8)
         ledger.admit_all([row], NOW)
     with ledger.engine.begin() as connection:
