@@ -104,10 +104,7 @@ def install_alone(what: str) -> None:
     arguments = ["--require-hashes", "-r", str(lock)]
     installer = first_to_run(installers(), arguments, f"installing {count} locked packages")
     installer.run(["--no-deps", "--no-build-isolation", "-e", str(PROJECT)], "installing mayfly itself")
-    try:
-        fetch_agent_libraries([installer])
-    except InstallError as error:  # most images need none of them
-        say(f"{error}\nset-up: goes on without: until `make setup-old` has them, images need Python 3.10 or newer")
+    try_agent_libraries(installer)
     compile_what_runs()
     stamp(what).write_text(fingerprint(what))
     say(f"set-up: done in {time.monotonic() - start:.0f} s")
@@ -127,18 +124,30 @@ def first_to_run(installers: Iterable[Pip | Uv], arguments: Sequence[str], title
     raise last
 
 
-def fetch_agent_libraries(installers: Iterable[Pip | Uv]) -> None:
+def try_agent_libraries(installer: Pip | Uv, folder: Path = AGENT) -> None:
+    """Fetch the agent's older libraries, or say what is missing without them: most images need none."""
+    try:
+        fetch_agent_libraries([installer], folder)
+    except InstallError as error:
+        say(str(error))
+        say("set-up: goes on without; until `make setup-old` has fetched them, images need Python 3.10 or newer")
+
+
+def fetch_agent_libraries(installers: Iterable[Pip | Uv], folder: Path = AGENT) -> None:
     """Keep what the agent carries for instances with Python 3.8 or 3.9 in a folder where no import finds it.
 
     Never those of an earlier lock: what could not be fetched is missing.
     """
-    draft = AGENT.with_name("agent.new")
-    for folder in (AGENT, draft):
-        shutil.rmtree(folder, ignore_errors=True)
+    draft = folder.with_name(f"{folder.name}.new")
+    for old in (folder, draft):
+        shutil.rmtree(old, ignore_errors=True)
     options = ["--target", str(draft), "--python-version", "3.8", "--no-deps", "--no-compile", "--only-binary", ":all:"]
     lock = ["--require-hashes", "-r", str(PROJECT / "locks" / "agent.txt")]
-    first_to_run(installers, [*options, *lock], "fetching the agent's libraries for Python 3.8 and 3.9")
-    draft.rename(AGENT)
+    try:
+        first_to_run(installers, [*options, *lock], "fetching the agent's libraries for Python 3.8 and 3.9")
+        draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def compile_what_runs() -> None:

@@ -33,7 +33,8 @@ _DATA = "botocore/data/"
 _CERTIFICATES = f"botocore/{CERTIFICATES}"
 _MODEL = f"{_DATA}s3/2006-03-01/"
 _WHOLE = ("_retry.json", "partitions.json", "sdk-default-configuration.json")
-_LEFT_OUT = (_DATA, "urllib3/contrib/emscripten/", "../")
+_LEFT_OUT = (_DATA, "urllib3/contrib/emscripten/", "../", "bin/")
+"""Programs, too: some installers write them beside the modules."""
 
 
 def collect_libraries(old: Path) -> Iterator[tuple[str, bytes]]:
