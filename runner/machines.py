@@ -123,7 +123,8 @@ def select_ways(
             notes += _estimates(deployment, ways, region)
             return Selection(choice=choice, ways=ways, needs=needs, notes=tuple(notes))
     fewer = max(too_small.values())
-    way_out = f"Submit at most {fewer} datasets at a time, or have" if fewer else "Have"
+    datasets = "1 dataset" if fewer == 1 else f"{fewer} datasets"
+    way_out = f"Submit at most {datasets} at a time, or have" if fewer else "Have"
     raise SubmissionError(
         f"The job would need more at once than the platform may use: {'; '.join(too_small)}. {way_out} limits.vcpus of "
         "mayfly.yaml raised."

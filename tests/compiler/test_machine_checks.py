@@ -133,7 +133,8 @@ def test_a_machine_is_listed_once_but_may_be_bought_in_two_ways(project: Project
 def test_a_machine_far_from_its_data_is_a_warning(project: Project) -> None:
     project.add_blueprint("tiny", bank("instance_type: m5.large, region: eu-west-1"))
     assert project.errors() == []
-    (message,) = project.warnings()
+    message, price = project.warnings()
+    assert "the price of m5.large in eu-west-1 is estimated" in price
     assert "the machine is in eu-west-1, the data in us-east-1: each transfer is paid for and slow." in message
 
 

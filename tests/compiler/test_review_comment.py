@@ -125,6 +125,19 @@ def test_prices_and_what_budgets_buy() -> None:
     assert compare_prices(before, before) == ()
 
 
+def test_prices_of_the_deployment_count_and_an_estimate_is_called_one() -> None:
+    before = a_platform()
+    own = replace(before.deployment, prices={"us-east-1": {"m5.large": Decimal("0.08")}})
+    (price,) = compare_prices(before, replace(before, deployment=own))
+    assert (price.before, price.after, price.estimated) == (Decimal("0.096"), Decimal("0.08"), False)
+    away = replace(before.blueprints["pca"], resources=(Choice(instance_type="m5.large", region="eu-west-1"),))
+    moved = replace(before, blueprints={"pca": away})
+    (price,) = compare_prices(before, moved)
+    assert (price.after, price.estimated) == (Decimal("0.192"), True)
+    rows = [row for section in lay_out(review([], moved, before)) for row in section.rows]
+    assert ("pca", "0.096 to 0.192 (estimated)") in [row[:2] for row in rows]
+
+
 def hostile_review() -> Review:
     before = a_platform()
     blueprint = replace(before.blueprints["pca"], title=HOSTILE, description=HOSTILE, stage=Stage.PRIVATE)

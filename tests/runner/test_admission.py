@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from compiler.blueprint import Access, Blueprint, Choice, Inputs, Limits, Stage
+from compiler.blueprint import Access, Blueprint, Choice, Inputs, Limits, Price, Stage
 from compiler.deployment import CloudKind, PlatformLimits
 from compiler.job import Agent, render_user_data, task_manifest
 from compiler.model import Platform
@@ -18,6 +18,7 @@ from runner.intake import parse_submission
 from state.errors import AccessError, CloudError, SubmissionError
 from state.job import Hardware, Program, Task
 from state.submission import ObjectVersion
+from state.vcpus import Family, Need, RegionQuotas
 from tests.fakes.cloud import FakeCloud
 from tests.fakes.platform import PRIVATE, a_blueprint, a_platform
 from tests.fakes.scene import START
@@ -301,6 +302,65 @@ def test_what_would_wait_for_ever_is_refused(cloud: FakeCloud) -> None:
         platform = a_platform()
         platform = replace(platform, deployment=replace(platform.deployment, limits=limits))
         assert words in refusal(cloud, platform=platform, dataname=two)
+
+
+def limited(platform: Platform, **quotas: RegionQuotas) -> Platform:
+    limits = PlatformLimits(vcpus={name.replace("_", "-"): given for name, given in quotas.items()})
+    return replace(platform, deployment=replace(platform.deployment, limits=limits))
+
+
+def test_a_job_larger_than_each_quota_is_refused_with_the_way_out_before_it_costs_anything(cloud: FakeCloud) -> None:
+    small = RegionQuotas(on_demand={Family.STANDARD: 3})
+    two = ["lab1/inputs/a.npy", "lab1/inputs/folder/"]
+    assert refusal(cloud, platform=limited(a_platform(), us_east_1=small), dataname=two) == (
+        "The job would need more at once than the platform may use: m5.large, 4 vCPUs of us-east-1, Standard on "
+        "demand, of which 3 are there; m5.xlarge, 8 vCPUs of us-east-1, Standard on demand, of which 3 are there. "
+        "Submit at most 1 dataset at a time, or have limits.vcpus of mayfly.yaml raised."
+    )
+    none = RegionQuotas(on_demand={Family.STANDARD: 1})
+    assert "are there. Have limits.vcpus" in refusal(cloud, platform=limited(a_platform(), elsewhere=none))
+
+
+def test_a_way_that_no_quota_holds_is_left_out_and_that_is_said(cloud: FakeCloud) -> None:
+    resources = (
+        Choice(instance_type="g5.xlarge", volume_gb=90),
+        Choice(instance_type="m5.large", price=Price.SAVE, volume_gb=20),
+    )
+    quotas = RegionQuotas(on_demand={Family.G: 0, Family.STANDARD: 4}, spot={Family.STANDARD: 2})
+    platform = limited(with_blueprint(resources=resources), us_east_1=quotas)
+    admission = run(cloud, platform=platform, config="__duration__: 10")
+    assert [(way.instance_type, way.spot) for way in admission.job.ways] == [("m5.large", True), ("m5.large", False)]
+    assert (admission.job.hardware.instance_type, admission.job.hardware.volume_gb) == ("m5.large", 20)
+    spot, standard = (Need(family=Family.STANDARD, spot=spot, vcpus=2) for spot in (True, False))
+    assert admission.needs == (spot, standard)
+    (note,) = admission.notes[1:]
+    assert note == (
+        "Not tried, because the job would need more than the platform may use: g5.xlarge, 4 vCPUs of us-east-1, G and "
+        "VT on demand, of which 0 are there."
+    )
+    two = ["lab1/inputs/a.npy", "lab1/inputs/folder/"]
+    assert run(cloud, platform=platform, config="__duration__: 10", dataname=two).needs == (standard,)
+
+
+def test_where_one_region_has_no_room_the_next_one_of_the_bank_is_taken(cloud: FakeCloud) -> None:
+    resources = (Choice(instance_type="g5.xlarge", region="us-west-2"), Choice(instance_type="g5.xlarge"))
+    platform = limited(with_blueprint(resources=resources), us_west_2=RegionQuotas(on_demand={Family.G: 0}))
+    assert run(cloud, platform=platform).job.hardware.region == "us-east-1"
+
+
+def test_a_region_without_a_list_is_reckoned_with_care_and_that_is_said(cloud: FakeCloud) -> None:
+    there = with_blueprint(resources=(Choice(instance_type="m5.large", region="eu-west-1"),))
+    admission = run(cloud, platform=there)
+    assert admission.job.hardware.hourly_price == admission.job.ways[0].hourly_price == Decimal("0.192")
+    assert admission.bound == Decimal("0.1280")
+    assert admission.notes[1] == (
+        "The price of m5.large in eu-west-1 is estimated: 0.192 USD an hour, 2 times that of us-east-1. What the job "
+        "costs is reckoned with it, and probably less."
+    )
+    own = replace(there.deployment, prices={"eu-west-1": {"m5.large": Decimal("0.107")}})
+    priced = run(cloud, platform=replace(there, deployment=own))
+    assert priced.job.ways[0].hourly_price == Decimal("0.107")
+    assert len(priced.notes) == 1
 
 
 def test_without_its_software_nothing_runs_and_the_user_is_not_blamed(cloud: FakeCloud) -> None:

@@ -19,6 +19,7 @@ from state.notices import Notices
 from state.reservation import Reservation
 from state.turns import Caps
 from state.usage import Usage
+from state.vcpus import Family, RegionQuotas
 from tests.fakes.jobs import NOW, a_job, a_source
 from tests.fakes.platform import a_platform
 
@@ -110,3 +111,6 @@ def test_the_limits_are_those_of_the_files() -> None:
     limits = replace(platform.deployment.limits, instances=7, vcpus=64, group_instances=5)
     caps = caps_of(replace(platform, deployment=replace(platform.deployment, limits=limits)))
     assert caps == Caps(instances=7, vcpus=64, groups={"lab1": 5, "lab2": 5}, analyses={"pca": 3})
+    vcpus = {"us-east-1": RegionQuotas(on_demand={Family.G: 8})}
+    limits = replace(limits, vcpus=vcpus)
+    assert caps_of(replace(platform, deployment=replace(platform.deployment, limits=limits))).vcpus == vcpus

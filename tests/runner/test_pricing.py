@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -8,6 +9,7 @@ import pytest
 from runner.pricing import OVERHEAD_S, PROVISIONING, WRAP_UP, bound, format_money, hourly_price, settle, work_cost
 from state.errors import UsageError
 from state.usage import Usage
+from tests.fakes.platform import a_platform
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -25,10 +27,16 @@ def used(seconds: float, price: str = "0.096") -> Usage:
     )
 
 
-def test_prices_come_from_the_catalogue() -> None:
-    assert hourly_price("m5.large") == Decimal("0.096")
+def test_prices_are_those_of_the_deployment_and_its_region() -> None:
+    deployment = a_platform().deployment
+    assert hourly_price(deployment, "m5.large") == Decimal("0.096")
+    assert hourly_price(deployment, "m5.large", "eu-west-1") == Decimal("0.192")
+    own = replace(deployment, prices={"eu-west-1": {"m5.large": Decimal("0.107")}})
+    assert hourly_price(own, "m5.large", "eu-west-1") == Decimal("0.107")
     with pytest.raises(UsageError, match=r"z9\.huge"):
-        hourly_price("z9.huge")
+        hourly_price(deployment, "z9.huge")
+    with pytest.raises(UsageError, match=r"No price of u7i-12tb\.224xlarge is known.*Say `prices: {us-east-1: {u7i"):
+        hourly_price(deployment, "u7i-12tb.224xlarge")
 
 
 def test_a_bound_is_price_times_time_times_machines() -> None:
