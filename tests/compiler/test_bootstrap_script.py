@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
-import os
 import shutil
-import signal
 import subprocess
-import sys
 import threading
 import time
 import zipfile
@@ -24,6 +20,7 @@ from typing import Any
 import pytest
 
 from compiler.job import Agent, render_user_data, task_manifest
+from tests.compiler.bootstrapped import Machine, finish, read_until, run
 from tests.fakes.jobs import NOW, a_job
 
 SAY_MANIFEST = "import pathlib, sys; print('AGENT', sys.argv[1], pathlib.Path(sys.argv[2]).read_text(), flush=True)"
@@ -71,93 +68,19 @@ def zipapp(main: str) -> bytes:
     return body.getvalue()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
-    """A folder that stands for an instance: its PATH knows a shutdown that only writes down that it was called."""
-
-    folder: Path
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "shutdown.log"
-
-    def start(self, script: bytes, *, shutdown: str = "exit 0", python: bool = True) -> subprocess.Popen[str]:
-        shims = self.folder / "bin"
-        shims.mkdir()
-        for name in ("shutdown", "poweroff"):
-            shim = shims / name
-            shim.write_text(
-                f'#!/bin/bash\necho "{name} $*" >> "{self.log}"\n{shutdown if name == "shutdown" else "exit 0"}\n'
-            )
-            shim.chmod(0o755)
-        programs = {name: shutil.which(name) for name in ("bash", "date", "sleep", "mktemp")}
-        for name, target in (programs | ({"python3": sys.executable} if python else {})).items():
-            assert target, name
-            (shims / name).symlink_to(target)
-        path = self.folder / "user_data"
-        path.write_bytes(script)
-        # A PATH of shims only: whatever happens, the real machine is not shut down. The script appends /usr/sbin, where
-        # a real shutdown may live; shims stand before it.
-        return subprocess.Popen(
-            ["/bin/bash", str(path)],
-            env={"PATH": str(shims), "TMPDIR": str(self.folder)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
     return Machine(folder=tmp_path)
 
 
-def make_script(
-    store: Store, agent: bytes, *, deadline: float = 600, parameters: dict[str, Any] | None = None
-) -> bytes:
+def make_script(store: Store, agent: bytes, *, parameters: dict[str, Any] | None = None) -> bytes:
     job = a_job(parameters=parameters or {})
     manifest = task_manifest(job, job.tasks[0], NOW)
     return render_user_data(
         manifest,
         agent=Agent(url=store.url, sha256=hashlib.sha256(agent).hexdigest()),
-        deadline=datetime.fromtimestamp(time.time() + deadline, UTC),
+        deadline=datetime.fromtimestamp(time.time() + 600, UTC),
     )
-
-
-def read_until(process: subprocess.Popen[str], ending: str) -> str:
-    """Read what a script prints until a line ends in `ending`, then end all its processes."""
-    seen = ""
-    assert process.stdout
-    for line in process.stdout:
-        seen += line
-        if line.rstrip().endswith(ending):
-            break
-    return seen
-
-
-def finish(process: subprocess.Popen[str]) -> None:
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert process.stdout
-    process.stdout.close()
-
-
-def run(machine: Machine, script: bytes, **options: Any) -> str:
-    process = machine.start(script, **options)
-    try:
-        return read_until(process, "shutting down")
-    finally:
-        process.wait(30)
-        finish_group(process)
-
-
-def finish_group(process: subprocess.Popen[str]) -> None:
-    """End the deadman, which outlives the script on purpose."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    assert process.stdout
-    process.stdout.close()
 
 
 def test_the_agent_runs_with_its_manifest_and_then_the_machine_ends(machine: Machine, store: Store) -> None:
@@ -210,10 +133,11 @@ def test_a_store_that_never_answers_ends_the_machine(machine: Machine, store: St
 def test_the_deadman_ends_a_machine_whose_agent_hangs(machine: Machine, store: Store) -> None:
     agent = zipapp(HANG)
     store.answers = [(200, agent)]
-    process = machine.start(make_script(store, agent, deadline=2))
+    process = machine.start(make_script(store, agent))
     try:
-        seen = read_until(process, "the deadline has passed; shutting down")
-        assert "AGENT" in seen
+        assert "shutting down" not in read_until(process, "AGENT")
+        machine.be_late()
+        assert "the deadline has passed" in read_until(process, "shutting down")
         assert process.poll() is None
     finally:
         finish(process)
@@ -221,17 +145,27 @@ def test_the_deadman_ends_a_machine_whose_agent_hangs(machine: Machine, store: S
 
 GRANTED = """
 import os, pathlib, time
-pathlib.Path(os.environ["MAYFLY_TIMER"], "deadline").write_text(f"{int(time.time()) + 600}\\n")
-time.sleep(4)
+work = pathlib.Path(os.environ["MAYFLY_TIMER"])
+(work / "deadline").write_text(str(int(time.time()) + 2 * 86400) + chr(10))
+print("AGENT", flush=True)
+while not (work.parent / "over").exists():
+    time.sleep(0.05)
 """
 
 
 def test_the_deadman_waits_for_a_later_deadline(machine: Machine, store: Store) -> None:
     agent = zipapp(GRANTED)
     store.answers = [(200, agent)]
-    seen = run(machine, make_script(store, agent, deadline=2))
-    assert "the agent ended with status 0; shutting down" in seen
-    assert "the deadline has passed" not in seen
+    process, pause = machine.start(make_script(store, agent)), threading.Event()
+    try:
+        assert "shutting down" not in read_until(process, "AGENT")
+        machine.be_late()
+        while not machine.is_looked_at():
+            pause.wait(0.05)
+        (machine.folder / "over").touch()
+        assert read_until(process, "shutting down").endswith("the agent ended with status 0; shutting down\n")
+    finally:
+        finish(process)
 
 
 @pytest.mark.parametrize(("written", "is_shut_down"), [(None, True), (-5, True), ("soon", True), (600, False)])
@@ -269,14 +203,15 @@ def test_the_deadman_ends_a_machine_that_hears_nothing_from_the_platform(machine
 def test_the_deadman_outlives_the_script(machine: Machine, store: Store) -> None:
     agent = zipapp(HANG)
     store.answers = [(200, agent)]
-    process = machine.start(make_script(store, agent, deadline=2))
+    process = machine.start(make_script(store, agent))
     try:
         read_until(process, "AGENT")
         process.kill()
         process.wait()
+        machine.be_late()
         assert "the deadline has passed" in read_until(process, "shutting down")
     finally:
-        finish_group(process)
+        finish(process)
 
 
 def test_a_shutdown_that_fails_is_followed_by_the_next_means(machine: Machine, store: Store) -> None:
