@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -227,7 +228,8 @@ def test_ignoring_the_request_to_end_does_not_help(machine: Machine) -> None:
     outcome = machine.run(script, time_limit_s=1)
     assert outcome.ending is Ending.TIMED_OUT
     assert outcome.exit is not None
-    assert outcome.exit.seconds < 12
+    assert outcome.exit.signal in {signal.SIGTERM, signal.SIGKILL}  # it did not end by itself
+    assert outcome.exit.seconds < 60
 
 
 def test_no_result_is_a_success_without_files(machine: Machine) -> None:
