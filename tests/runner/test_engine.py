@@ -19,6 +19,8 @@ from state.database import connect, migrate, sqlite_url
 from state.job import Ending, JobStatus
 
 DONE = Ending(status=JobStatus.DONE, reason="all done")
+PATIENCE_S = 90
+"""For a life that takes some seconds where other tests leave some of the machine."""
 
 
 class Script:
@@ -109,7 +111,7 @@ def test_a_job_goes_through_its_life_once_however_often_it_is_enqueued(engine: E
     enqueue(engine, "j1")
     enqueue(engine, "j1")
     engine.start(life, poll_s=0.05)
-    assert life.over.wait(20)
+    assert life.over.wait(PATIENCE_S)
     assert steps(life.diary) == ALL
 
 
@@ -120,7 +122,7 @@ def test_an_enqueue_that_is_rolled_back_never_runs(engine: Engine, tmp_path: Pat
         connection.rollback()
     enqueue(engine, "j1")
     engine.start(life, poll_s=0.05)
-    assert life.over.wait(20)
+    assert life.over.wait(PATIENCE_S)
     assert "ghost" not in life.diary.read_text()
 
 
@@ -130,7 +132,7 @@ def test_a_worker_whose_beats_arrive_late_does_not_take_over_its_own_jobs(engine
     enqueue(slow, "j1")
     try:
         slow.start(life, poll_s=0.05)
-        assert life.over.wait(20)
+        assert life.over.wait(PATIENCE_S)
     finally:
         slow.stop()
     assert steps(life.diary) == ALL
@@ -142,7 +144,7 @@ def test_a_step_that_keeps_failing_still_leads_to_destroy(engine: Engine, tmp_pa
     life = Script(tmp_path / "diary", fail_at=step, fails=3 if step != "monitor" else 1)
     enqueue(engine, "j1")
     engine.start(life, poll_s=0.05)
-    assert life.over.wait(40)
+    assert life.over.wait(PATIENCE_S)
     assert steps(life.diary)[-3:] == ["destroy", "settle", "certify"]
     expected = "done" if step == "monitor" else "failed"
     assert f"destroy j1 {expected}" in life.diary.read_text()
@@ -162,7 +164,7 @@ def test_a_database_that_restarts_fails_no_job(engine: Engine, tmp_path: Path) -
     life = Restarting(tmp_path / "diary", fail_at="provision", fails=4)  # more than a step is tried
     enqueue(engine, "j1")
     engine.start(life, poll_s=0.05)
-    assert life.over.wait(40)
+    assert life.over.wait(PATIENCE_S)
     assert "destroy j1 done" in life.diary.read_text()
 
 
@@ -171,7 +173,7 @@ def test_destroying_is_tried_until_it_works(engine: Engine, tmp_path: Path) -> N
     life = Script(tmp_path / "diary", fail_at="destroy", fails=4)
     enqueue(engine, "j1")
     engine.start(life, poll_s=0.05)
-    assert life.over.wait(40)
+    assert life.over.wait(PATIENCE_S)
     assert steps(life.diary).count("destroy") == 5
 
 
@@ -181,7 +183,7 @@ def test_a_step_that_is_let_go_of_is_done_again_by_the_next_worker(engine: Engin
     first = Waiting(diary, wait_at=step)
     enqueue(engine, "j1")
     engine.start(first, poll_s=0.05)
-    assert first.waits.wait(20)
+    assert first.waits.wait(PATIENCE_S)
     first.stop.set()  # as a signal does: what waits ends, and then the engine
     assert not first.over.wait(4)  # a step that failed would be tried again by now
     engine.stop()
@@ -189,7 +191,7 @@ def test_a_step_that_is_let_go_of_is_done_again_by_the_next_worker(engine: Engin
     following, life = Engine(engine.database, lease=timedelta(seconds=1)), Script(diary)
     try:
         following.start(life, poll_s=0.05)
-        assert life.over.wait(20)
+        assert life.over.wait(PATIENCE_S)
     finally:
         following.stop()
     assert steps(diary).count(step) == 2
@@ -207,14 +209,14 @@ def test_a_killed_worker_is_succeeded_by_the_next(engine: Engine, tmp_path: Path
         "from state.database import connect\n"
         "engine = Engine(connect(sys.argv[1]), lease=timedelta(seconds=1))\n"
         "engine.start(Script(Path(sys.argv[2]), die_at=sys.argv[3]), poll_s=0.05)\n"
-        "threading.Event().wait(30)\n"
+        "threading.Event().wait(90)\n"
     )
     url = engine.database.url.render_as_string()
-    first = subprocess.run([sys.executable, "-c", code, url, str(diary), step], check=False, timeout=60)
+    first = subprocess.run([sys.executable, "-c", code, url, str(diary), step], check=False, timeout=120)
     assert first.returncode == -signal.SIGKILL
     life = Script(diary)
     engine.start(life, poll_s=0.05)
-    assert life.over.wait(20)
+    assert life.over.wait(PATIENCE_S)
     seen = steps(diary)
     assert [s for s in ALL if seen.count(s) == 2] == [step]
     assert sorted(set(seen), key=ALL.index) == ALL

@@ -285,7 +285,7 @@ def test_a_destroy_says_that_it_lives_for_as_long_as_it_holds_the_lock(tmp_path:
 
     def slow(root: Path) -> None:
         pause = threading.Event()
-        for _ in range(200):
+        for _ in range(6000):
             if mine in leases.holders(stage.now - timedelta(seconds=1)):  # what the apply said is older
                 lived.set()
                 break
@@ -308,7 +308,7 @@ def test_many_results_are_compared_side_by_side(tmp_path: Path) -> None:
     together, checksum = threading.Barrier(20), stage.cloud.checksum
 
     def slow(bucket: str, key: str) -> str | None:
-        together.wait(5)  # breaks unless twenty are asked for at once
+        together.wait(60)  # breaks unless twenty are asked for at once
         return checksum(bucket, key)
 
     stage.cloud.checksum = slow  # type: ignore[method-assign]

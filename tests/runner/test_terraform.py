@@ -22,6 +22,7 @@ from runner.slots import Slots
 from runner.terraform import Terraform
 from runner.toolchain import Toolchain, find_toolchain
 from state.errors import TerraformError
+from tests.machine import is_gone
 
 pytestmark = pytest.mark.terraform
 PROJECT = Path(__file__).parents[2]
@@ -85,7 +86,7 @@ def root(tmp_path: Path) -> Path:
     return folder
 
 
-def wait_for(what: Callable[[], bool], seconds: float = 30) -> bool:
+def wait_for(what: Callable[[], bool], seconds: float = 90) -> bool:
     deadline = time.monotonic() + seconds
     while not what() and time.monotonic() < deadline:
         threading.Event().wait(0.05)
@@ -256,6 +257,6 @@ def test_the_death_of_a_worker_leaves_a_state_that_the_next_can_destroy(
         assert wait_for(lambda: log.exists() and "Executing" in log.read_text())
         (child,) = psutil.Process(worker.pid).children()
         worker.kill()
-    assert wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+    assert wait_for(lambda: is_gone(child.pid))
     assert json.loads((root / "terraform.tfstate").read_text())["resources"][0]["instances"][0]["status"] == "tainted"
     assert terraform.destroy(root).destroy == 1

@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from runner.process import Finished, run
+from tests.machine import is_gone
 
 READY = "import signal, sys, time, os\n"
 SAYS_WHEN_INTERRUPTED = (
@@ -44,11 +44,7 @@ def start(code: str, tmp_path: Path, heard: Callable[..., None], **options: obje
     return run([sys.executable, "-c", code], cwd=tmp_path, env=dict(os.environ), take=heard, **arguments)  # type: ignore[arg-type]
 
 
-def is_gone(pid: int) -> bool:
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-
-
-def wait_for(what: Callable[[], bool], seconds: float = 10) -> bool:
+def wait_for(what: Callable[[], bool], seconds: float = 60) -> bool:
     deadline = time.monotonic() + seconds
     while not what() and time.monotonic() < deadline:
         threading.Event().wait(0.02)
@@ -162,7 +158,7 @@ def test_the_death_of_the_parent_interrupts_the_child(parent: subprocess.Popen[s
 def test_a_child_hears_sigint_though_its_parent_ignores_it(parent: subprocess.Popen[str], tmp_path: Path) -> None:
     assert parent.stdout is not None
     os.kill(int(parent.stdout.readline()), signal.SIGINT)
-    assert parent.wait(10) == 3
+    assert parent.wait(60) == 3
     assert (tmp_path / "saved").exists()
 
 
@@ -172,6 +168,6 @@ def test_ctrl_c_reaches_the_child_once_through_us(parent: subprocess.Popen[str],
     child = int(parent.stdout.readline())
     assert os.getpgid(child) != os.getpgid(parent.pid)
     parent.terminate()
-    parent.wait(10)
+    parent.wait(60)
     assert wait_for(lambda: is_gone(child))
     assert (tmp_path / "saved").exists()

@@ -164,8 +164,12 @@ def test_cancelling_interrupts_an_apply(stage: Stage) -> None:
     stage.terraform.hold("apply")
     thread = threading.Thread(target=stage.run)
     thread.start()
+    moment = threading.Event()
+    while "apply" not in stage.terraform.commands() and thread.is_alive():
+        moment.wait(0.01)
     stage.ledger.request_cancel(stage.job.id, "wrong file", NOW)
-    thread.join(20)
+    thread.join(60)
+    assert not thread.is_alive()
     assert stage.ledger.job(stage.job.id).status is JobStatus.CANCELLED
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from mayfly.cli.supervise import Program, Supervisor, end_with, last_words
 from state.errors import MayflyError
+from tests.machine import is_gone
 
 SLEEP = "import signal, time; signal.pause()"
 
@@ -25,7 +26,7 @@ def program(folder: Path, name: str, code: str) -> Program:
     return Program(name=name, command=[sys.executable, "-c", textwrap.dedent(code)], log=folder / f"{name}.log")
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 10) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     pulse = threading.Event()
     while not condition():
@@ -117,13 +118,17 @@ def test_every_child_is_asked_to_stop_and_waited_for(tmp_path: Path) -> None:
 
 
 def test_children_die_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
-    child = "import os, signal; from mayfly.cli.supervise import end_with; end_with(os.getppid()); signal.pause()"
+    child = (
+        "import os, signal; from mayfly.cli.supervise import end_with; end_with(os.getppid()); "
+        "print('ready', flush=True); signal.pause()"
+    )
+    said = tmp_path / "log"
     parent = f"""
         import os, signal
         from pathlib import Path
         from mayfly.cli.supervise import Program, Supervisor
         worker = Program(
-            name="worker", command=[{sys.executable!r}, "-c", {child!r}], log=Path({str(tmp_path / "log")!r}))
+            name="worker", command=[{sys.executable!r}, "-c", {child!r}], log=Path({str(said)!r}))
         supervisor = Supervisor([worker], environment=os.environ, on_news=print)
         supervisor.start()
         print(supervisor.pids["worker"], flush=True)
@@ -131,13 +136,12 @@ def test_children_die_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
     """
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(parent)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    orphan = psutil.Process(int(process.stdout.readline()))
-    wait_for(lambda: b"end_with" in Path(f"/proc/{orphan.pid}/cmdline").read_bytes())
-    wait_for(lambda: "S" in orphan.status()[0].upper())
+    orphan = int(process.stdout.readline())
+    wait_for(lambda: last_words(said) == "ready")
     process.kill()
     process.wait()
     process.stdout.close()
-    wait_for(lambda: not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE)
+    wait_for(lambda: is_gone(orphan))
 
 
 def test_a_child_that_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
