@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from decimal import Decimal
 from typing import Any, Final
@@ -12,10 +12,13 @@ from compiler.blueprint import Blueprint, Stage
 from compiler.model import Platform
 from compiler.profile import Group
 from compiler.version import analysis_version
+from state.vcpus import RegionQuotas
 
 Sentences = tuple[str, ...]
 _QUIET: Final = frozenset({"place", "id", "parameters", "members", "analyses", "resources", "renamed_from", "purge"})
 """Fields that have sentences of their own, or say nothing."""
+_BY_KEY: Final = frozenset({"vcpus", "prices"})
+"""Fields that are tables, told figure by figure."""
 _STAGES: Final = {
     Stage.DRAFT: "a draft: nobody can run it",
     Stage.PRIVATE: "private: only groups and people it names may opt in",
@@ -160,8 +163,29 @@ def _differences(old: Any, new: Any, prefix: str = "", skip: frozenset[str] = fr
             yield from _differences(one, other, f"{prefix}{field.name}.")
             continue
         name = prefix + field.metadata.get("yaml", field.name)
+        if field.name in _BY_KEY:
+            yield from _keyed(one, other, name)
+            continue
         shown = _unit(field.name)
         yield f"{name} was {shown(one)} and is {shown(other)}."
+
+
+def _keyed(old: object, new: object, name: str) -> Iterator[str]:
+    """Yield a sentence for each figure that differs: a whole table would be too long to compare."""
+    before, after = _flatten(old, name), _flatten(new, name)
+    for key in sorted(before.keys() | after.keys()):
+        if before.get(key) != after.get(key):
+            yield f"{key} was {show(before.get(key))} and is {show(after.get(key))}."
+
+
+def _flatten(value: object, name: str) -> dict[str, object]:
+    """Return the figures of a table by their names in the file."""
+    if isinstance(value, RegionQuotas):
+        spot = _flatten(value.spot, f"{name}.spot")
+        return _flatten(value.total, name) | _flatten(value.on_demand, name) | spot
+    if not isinstance(value, Mapping):
+        return {} if value is None else {name: value}
+    return {key: one for part, inner in value.items() for key, one in _flatten(inner, f"{name}.{part}").items()}
 
 
 def _unit(name: str) -> Callable[[object], str]:

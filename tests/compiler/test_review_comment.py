@@ -21,8 +21,9 @@ from compiler.review.money import compare_prices, save_price
 from compiler.review.report import Review, review
 from compiler.review.sections import lay_out
 from compiler.review.values import RootPlan
-from compiler.review.words import describe_blueprints, describe_groups
+from compiler.review.words import describe_blueprints, describe_deployment, describe_groups
 from state.errors import Place
+from state.vcpus import Family, RegionQuotas
 from tests.compiler.plans import a_change, a_plan, a_policy, a_role_policy
 from tests.compiler.projects import Project, example_project
 from tests.fakes.platform import a_blueprint, a_platform
@@ -123,6 +124,25 @@ def test_prices_and_what_budgets_buy() -> None:
     assert save_price(price.after) == Decimal("0.3072")
     assert [(r.group, r.before_h, r.after_h) for r in price.reach] == [("lab1", 3125, 390)]
     assert compare_prices(before, before) == ()
+
+
+def test_changed_quotas_and_prices_are_told_figure_by_figure() -> None:
+    before = a_platform()
+    quotas = {
+        "us-east-1": RegionQuotas(on_demand={Family.G: 64}, spot={Family.G: 8}),
+        "eu-west-1": RegionQuotas(total=9),
+    }
+    prices = {"us-east-1": {"m5.large": Decimal("0.08")}}
+    deployment = replace(before.deployment, limits=replace(before.deployment.limits, vcpus=quotas), prices=prices)
+    middle = replace(before, deployment=deployment)
+    assert describe_deployment(before, middle) == (
+        "limits.vcpus.eu-west-1 was nothing and is 9.",
+        "limits.vcpus.us-east-1.g was nothing and is 64.",
+        "limits.vcpus.us-east-1.spot.g was nothing and is 8.",
+        "prices.us-east-1.m5.large was nothing and is 0.08.",
+    )
+    plain = replace(deployment, limits=replace(deployment.limits, vcpus=128), prices={})
+    assert describe_deployment(middle, replace(before, deployment=plain))[0] == "limits.vcpus was nothing and is 128."
 
 
 def test_prices_of_the_deployment_count_and_an_estimate_is_called_one() -> None:
