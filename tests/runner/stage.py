@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -28,6 +29,7 @@ from tests.fakes.terraform import FakeTerraform
 
 DEPLOYMENT = Deployment(name="demo", account="123456789012", region="us-east-1", place=Place(file="mayfly.yaml"))
 MODULE = {"main.tf": 'resource "aws_instance" "task" {\n  for_each = var.tasks\n}\n', "variables.tf": ""}
+PATIENCE_S = 60
 NO_CAPACITY = "InsufficientInstanceCapacity: We currently do not have sufficient {} capacity"
 
 
@@ -136,7 +138,22 @@ class Stage:
         return self.ledger.job(job).status
 
     async def _monitor(self) -> Any:
-        return await asyncio.wait_for(self.worker.monitor(self.job.id), 20)
+        return await asyncio.wait_for(self.worker.monitor(self.job.id), PATIENCE_S)
+
+    def watch_until(self, seen: Callable[[], bool]) -> None:
+        """Let a worker watch the job, which goes on, until something is seen; then the worker dies."""
+
+        async def watch() -> None:
+            watching = asyncio.create_task(self.worker.monitor(self.job.id))
+            async with asyncio.timeout(PATIENCE_S):
+                while not (seen() or watching.done()):
+                    await asyncio.wait({watching}, timeout=0.01)
+            assert not watching.done(), watching.result()
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
+
+        asyncio.run(watch())
 
     @property
     def left(self) -> list[str]:
