@@ -97,6 +97,17 @@ def _rows(top: dict[str, Any], schema: dict[str, Any], before: str) -> Iterator[
         yield f"| {shown} | {_type(part, items)} | {_default(given)} | {says} |"
         inner = items if "properties" in items else part
         yield from _rows(top, inner, f"{name}.")
+        yield from _table(top, part, name)
+
+
+def _table(top: dict[str, Any], part: dict[str, Any], name: str) -> Iterator[str]:
+    """Yield the rows of what a table holds, whose keys are whatever `x-key` stands for."""
+    if "x-key" not in part:
+        return
+    each, key = _resolve(top, part["additionalProperties"]), f"{name}.{part['x-key']}"
+    yield f"| `{key}` | {_type(each, {})} |  | {cell(each.get('description', ''))}{_bounds(each, {})} |"
+    yield from _rows(top, each, f"{key}.")
+    yield from _table(top, each, key)
 
 
 def _resolve(top: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:

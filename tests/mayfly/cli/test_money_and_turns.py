@@ -18,6 +18,7 @@ from state.ledger import Ledger, open_ledger
 from state.reservation import Reservation
 from state.turns import Caps
 from state.usage import Usage
+from state.vcpus import Family, Need, RegionQuotas
 from tests.fakes.jobs import NOW, a_job, a_source
 
 Told = Callable[..., str]
@@ -83,6 +84,25 @@ def test_why_names_the_limit_the_place_in_line_and_what_comes_next(told: Told) -
     assert "1 of its group before it, 2 of all groups wait" in said
     assert "waits for a free worker" in told("jobs", "why", a_job(0).id)
     assert json.loads(told("jobs", "why", a_job(2).id, "--json"))["ahead"] == 1
+
+
+def test_why_names_the_quota(ledger: Ledger, told: Told) -> None:
+    for number, vcpus in ((7, 60), (8, 8)):
+        needs = (Need(family=Family.G, spot=False, vcpus=vcpus),)
+        wanted = Reservation(
+            job=a_job(number, group="lab2"),
+            source=a_source(number),
+            bound=Decimal(3),
+            cap=Decimal(20),
+            since=None,
+            needs=needs,
+        )
+        ledger.admit_all([wanted], NOW)
+    Gate(ledger.engine, lambda *_: None).open(
+        Caps(vcpus={"us-east-1": RegionQuotas(on_demand={Family.G: 64})}, groups={"lab1": 1}), NOW
+    )
+    said = " ".join(told("jobs", "why", a_job(8).id).split())
+    assert "waits for vCPUs: us-east-1, G and VT on demand: 60 of 64 are in use, and it needs 8." in said
 
 
 def test_why_follows_a_job_to_its_end(ledger: Ledger) -> None:
