@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 ELSEWHERE: Final = "elsewhere"
@@ -138,8 +139,9 @@ def write_needs(needs: Iterable[Need]) -> str:
     return json.dumps([[one.family, one.spot, one.vcpus] for one in needs], separators=(",", ":"))
 
 
+@lru_cache(maxsize=1024)
 def read_needs(text: str | None) -> tuple[Need, ...]:
-    """Return what `write_needs` wrote."""
+    """Return what `write_needs` wrote; jobs of one analysis wrote the same, so it is read once for all of them."""
     rows = json.loads(text) if text else ()
     return tuple(Need(family=Family(family), spot=spot, vcpus=vcpus) for family, spot, vcpus in rows)
 
@@ -175,8 +177,16 @@ def claims_on(needs: Sequence[Need], region: str, tasks: int, got: Iterable[Got]
         if one.way is not None and one.way < len(needs):
             claimed[needs[one.way].of(region)] += needs[one.way].vcpus * one.count
     if open_tasks > 0:
-        most: dict[Quota, int] = {}
-        for need in needs:
-            most[need.of(region)] = max(need.vcpus, most.get(need.of(region), 0))
-        claimed.update({quota: vcpus * open_tasks for quota, vcpus in most.items()})
+        for quota, vcpus in _most(tuple(needs), region).items():
+            claimed[quota] += vcpus * open_tasks
     return dict(claimed)
+
+
+@lru_cache(maxsize=1024)
+def _most(needs: tuple[Need, ...], region: str) -> Mapping[Quota, int]:
+    """Return the most that one machine may take of each quota."""
+    most: dict[Quota, int] = {}
+    for need in needs:
+        quota = need.of(region)
+        most[quota] = max(need.vcpus, most.get(quota, 0))
+    return most
