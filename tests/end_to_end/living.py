@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from state.job import JobStatus
 from state.ledger import Ledger, open_ledger
 from state.record import JobRecord
 from tests.crash.fault_proxy import FaultProxy
+from tests.machine import is_gone
 
 T = TypeVar("T")
 HERE = Path(__file__).parent
@@ -48,7 +49,7 @@ limits: {duration: 5, cost: 5, log_mb: 1}
 inputs: {suffixes: [.txt]}
 parameters:
   properties:
-    mode: {enum: [copy, crash, loud, forever], default: copy}
+    mode: {enum: [copy, crash, loud, forever, told], default: copy}
     seconds: {type: number, minimum: 0, default: 0}
 """
 PATIENCE_S = 150
@@ -105,7 +106,11 @@ class Living:
     def stop(self) -> None:
         if self.process is not None:
             self.process.send_signal(signal.SIGINT)
-            self.process.wait(60)
+            try:
+                self.process.wait(PATIENCE_S)
+            finally:
+                self.process.kill()  # what it started ends with it
+                self.process.wait()
             self.process = None
         if self.ledger is not None:
             self.ledger.engine.dispose()
@@ -119,18 +124,42 @@ class Living:
                 words = child.cmdline()
             except psutil.NoSuchProcess:
                 continue
-            if name in words or any(Path(word).name == name for word in words[:2]):
+            if name in words or any(Path(word).name == name for word in words[:5]):
                 found.append(child)
         return found
 
     def has(self, name: str) -> bool:
         return bool(self.find_all(name))
 
+    def tell(self) -> None:
+        """Tell all analyses that wait for it to go on; those that work hear nothing of it."""
+        for process in self.find_all("run.py"):
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGCONT)
+
+    def freeze(self, name: str, count: int) -> list[psutil.Process] | None:
+        """Stop so many processes of a name, so that none ends while somebody looks around; None when there are not."""
+        found = self.find_all(name)
+        for process in found:
+            with suppress(psutil.NoSuchProcess):
+                process.suspend()
+        if len([one for one in found if not is_gone(one.pid)]) == count:
+            return found
+        self.thaw(found)
+        return None
+
+    def thaw(self, frozen: list[psutil.Process]) -> None:
+        """Let go on what was frozen, as far as it lives."""
+        for process in frozen:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
+
     def kill(self, name: str) -> int:
         """SIGKILL all processes of a name; return how many that were."""
-        found = self.until(lambda: self.find_all(name), f"{name} to run", 30)
+        found = self.until(lambda: self.find_all(name), f"{name} to run")
         for process in found:
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         return len(found)
 
     @contextmanager
@@ -148,7 +177,7 @@ class Living:
         draft.write_text(cloud)
         draft.replace(self.cloud_file)
         self.kill("worker")
-        self.until(lambda: self.has("worker"), "the next worker", 60)
+        self.until(lambda: self.has("worker"), "the next worker")
 
     # the client
 

@@ -11,6 +11,7 @@ import pytest
 from state.job import JobStatus
 from tests.crash.fault_proxy import Fault, FaultProxy
 from tests.end_to_end.living import Living
+from tests.machine import is_gone
 
 pytestmark = [
     pytest.mark.slow,
@@ -22,7 +23,7 @@ pytestmark = [
 
 @pytest.mark.parametrize("victim", ["worker", "watch", "terraform"])
 def test_killed_with_a_job_in_every_phase(living: Living, victim: str) -> None:
-    running = living.submit(seconds=30)
+    running = living.submit(mode="told")
     destroying = living.submit(mode="forever")
     record = living.reach(destroying, JobStatus.RUNNING)
     living.reach(running, JobStatus.RUNNING)
@@ -30,18 +31,21 @@ def test_killed_with_a_job_in_every_phase(living: Living, victim: str) -> None:
     ledger = living.book
     ledger.request_cancel(record.id, "changed my mind", record.changed)
     provisioning = living.submit(seconds=1)
-    living.until(
-        lambda: (
-            status(living, provisioning) is JobStatus.PROVISIONING
-            and status(living, destroying) is JobStatus.DESTROYING
-            and len(living.find_all("terraform")) == 2
-        ),
-        "one apply and one destroy beside each other",
-    )
+
+    def both_at_work() -> list[psutil.Process] | None:
+        wanted = (JobStatus.PROVISIONING, JobStatus.DESTROYING)
+        if (status(living, provisioning), status(living, destroying)) != wanted:
+            return None
+        return living.freeze("terraform", 2)
+
+    frozen = living.until(both_at_work, "one apply and one destroy beside each other")
     assert status(living, running) is JobStatus.RUNNING
     assert living.kill(victim) == (2 if victim == "terraform" else 1)
+    living.thaw(frozen)
 
     living.check_end(provisioning, JobStatus.DONE)
+    living.until(lambda: at_work(living, running), "the analysis to hear")
+    living.tell()
     living.check_end(running, JobStatus.DONE)
     living.check_end(destroying, JobStatus.CANCELLED)
     assert living.left() == []
@@ -55,12 +59,13 @@ def test_a_submission_that_nobody_watched_is_not_lost(living: Living) -> None:
 
 
 def test_a_killed_agent_costs_its_dataset_and_no_other(living: Living) -> None:
-    root = living.submit(datasets=2, seconds=8)
+    root = living.submit(datasets=2, mode="told")
     first, other = living.until(lambda: both(living.find_all("agent.pyz")), "two agents")
-    living.until(lambda: len(running(living, root)) == 2, "both analyses to run")
+    living.until(lambda: len(at_work(living, root)) == 2, "both analyses to run")
     first.kill()
-    living.until(lambda: not first.is_running(), "the agent to be dead", 10)
-    assert other.is_running()
+    living.until(lambda: is_gone(first.pid), "the agent to be dead")
+    assert not is_gone(other.pid)
+    living.tell()
 
     living.check_end(root, JobStatus.FAILED)
     said = living.text(f"{root}process_results/end.txt")
@@ -99,10 +104,11 @@ def both(found: list[psutil.Process]) -> list[psutil.Process] | None:
     return found if len(found) == 2 else None
 
 
-def running(living: Living, root: str) -> list[str]:
-    """Return the datasets that are being analysed."""
+def at_work(living: Living, root: str) -> list[str]:
+    """Return the datasets whose analysis has said something, and so hears what it is told."""
     keys = [key for key in living.keys(root) if key.endswith("_STATUS.txt")]
-    return [key for key in keys if json.loads(living.text(root + key))["phase"] == "running"]
+    said = {key: json.loads(living.text(root + key)) for key in keys}
+    return [key for key, one in said.items() if one["phase"] == "running" and one["stdout"]]
 
 
 def status(living: Living, root: str) -> JobStatus | None:
