@@ -15,7 +15,7 @@ from state.errors import EnvironmentMissingError, MayflyError, Place, SourceErro
 
 OnProgress = Callable[[str], None]
 
-_FETCHED = re.compile(r"^(?:Collecting|Processing) (?:\S*/)?([A-Za-z0-9][\w.-]*?)(?:==|-)(\d[^-\s;]*)")
+_FETCHED = re.compile(r"^(?:Collecting |Processing (?:[^(]*/)?)([A-Za-z0-9][\w.-]*?)(?:==|-)(\d[^-\s;]*)")
 _NETWORK = re.compile(
     r"NewConnectionError|NameResolutionError|name resolution|Max retries exceeded|ConnectTimeout|ReadTimeout|ProxyError"
     r"|Connection (?:refused|reset|to \S+ timed out)|Network is unreachable|Failed to establish|error sending request"

@@ -46,7 +46,7 @@ def make_wheel(folder: Path, name: str = "greeting", version: str = "1.0", tag: 
 
 def make_recipe(folder: Path) -> Path:
     """Write a recipe beside the folder of wheels that it needs."""
-    recipe, wheels = folder / "environment", folder / "wheels"
+    recipe, wheels = folder / "environment", folder / "my wheels"
     (recipe / "lib").mkdir(parents=True)
     wheels.mkdir()
     (recipe / "requirements.lock").write_text(f"greeting==1.0 --hash=sha256:{make_wheel(wheels)}\n")
@@ -58,13 +58,13 @@ def make_recipe(folder: Path) -> Path:
 def stay_offline(monkeypatch: pytest.MonkeyPatch, wheels: Path) -> None:
     """Let a folder stand for the package index: no test asks the network."""
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
+    monkeypatch.setenv("PIP_FIND_LINKS", wheels.as_uri())  # a path with a blank would be two
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
 
 
 @pytest.fixture
 def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    stay_offline(monkeypatch, tmp_path / "wheels")
+    stay_offline(monkeypatch, tmp_path / "my wheels")
     return make_recipe(tmp_path)
 
 
@@ -91,7 +91,7 @@ class Built:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
     folder = tmp_path_factory.mktemp("built")
     with pytest.MonkeyPatch.context() as monkeypatch:
-        stay_offline(monkeypatch, folder / "wheels")
+        stay_offline(monkeypatch, folder / "my wheels")
         recipe = make_recipe(folder)
         yield Built(recipe=recipe, store=folder / "images", image=build(recipe, folder / "images"))
 
