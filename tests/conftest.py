@@ -26,8 +26,9 @@ NEAR = "127.0.0.1,localhost"
 def pytest_configure() -> None:
     """Forget what is the person's own before any fixture is made: those of modules and sessions start programs, too.
 
-    What tests serve on loopback is asked without the proxy of the house.
+    What tests serve on loopback is asked without the proxy of the house, and new files may be read by other users.
     """
+    os.umask(0o022)
     for name in [name for name in os.environ if name.startswith(FOREIGN)]:
         del os.environ[name]
     for name in ("NO_PROXY", "no_proxy"):

@@ -101,8 +101,10 @@ class Provider(grpc.GenericRpcHandler):
 
 
 @pytest.fixture
-def provider(tmp_path: Path) -> Iterator[tuple[Provider, str]]:
-    made, address = Provider(), str(tmp_path / "provider.sock")
+def provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Provider, str]]:
+    """Stand in the folder: the path of a socket may not be long, and that of a test's folder is."""
+    monkeypatch.chdir(tmp_path)
+    made, address = Provider(), "provider.sock"
     with ThreadPoolExecutor(4) as pool:
         server = grpc.server(pool, handlers=[made])
         server.add_insecure_port(f"unix:{address}")
@@ -128,7 +130,7 @@ def test_the_schema_is_asked_for_once_and_everything_else_passes(
     provider: tuple[Provider, str], program: Path, tmp_path: Path
 ) -> None:
     made, address = provider
-    with relay(address, tmp_path, KeptSchema(program, tmp_path / "kept", {"aws_queue"})) as near:
+    with relay(address, Path(), KeptSchema(program, tmp_path / "kept", {"aws_queue"})) as near:
         assert [call(near, "GetSchema", b"") for _ in range(3)] == [trim(SCHEMA, {"aws_queue"})] * 3
         assert call(near, "PlanResourceChange", b"a bucket") == b"said: a bucket"
         with pytest.raises(grpc.RpcError) as refused:

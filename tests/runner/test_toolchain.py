@@ -21,7 +21,7 @@ def program(folder: Path, name: str, says: str, *, code: int = 0) -> Path:
     """Write a program that answers `version`, and shows what it was given."""
     folder.mkdir(exist_ok=True)
     path = folder / name
-    path.write_text(f"#!/bin/sh\n/usr/bin/env > {folder}/{name}.env\nprintf '%b' '{says}'\nexit {code}\n")
+    path.write_text(f"#!/bin/sh\n/usr/bin/env > '{folder}/{name}.env'\nprintf '%b' '{says}'\nexit {code}\n")
     path.chmod(0o755)
     return path
 
