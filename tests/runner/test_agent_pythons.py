@@ -118,6 +118,21 @@ def test_each_python_imports_its_own_set(number: str, archive: AgentArchive) -> 
 
 
 @needs_old_libraries
+@pytest.mark.parametrize("number", ["3.8", "3.13"])
+def test_every_python_unpacks_the_authorities_it_trusts(number: str, archive: AgentArchive, tmp_path: Path) -> None:
+    code = (
+        "import pathlib, ssl, sys; sys.path.insert(0, sys.argv[1])\n"
+        "import runner.iae\nfrom runner.iae.machine import unpack_data\n"
+        "folder = unpack_data(pathlib.Path(sys.argv[2]))\n"
+        "print(ssl.create_default_context(cafile=str(folder / 'cacert.pem')).cert_store_stats()['x509_ca'])\n"
+    )
+    done = subprocess.run(
+        [a_python(number), "-I", "-S", "-c", code, archive.path, tmp_path], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) > 50
+
+
+@needs_old_libraries
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 @pytest.mark.parametrize("number", ["3.8", "3.9", "3.13"])
 def test_the_analysis_becomes_an_ordinary_user(number: str, archive: AgentArchive) -> None:
