@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -21,12 +22,17 @@ KEY = b"crash"
 log = logging.getLogger(__name__)
 
 
+def address_of(folder: Path) -> str:
+    """Return the socket of a run in a folder: a name of the kernel's, because a path may be too long for one."""
+    return f"\0mayfly-crash-{hashlib.sha256(str(folder).encode()).hexdigest()[:32]}"
+
+
 class CloudHost:
     """Serves a fake cloud, one thread per caller; a caller that is killed is forgotten."""
 
-    def __init__(self, cloud: FakeCloud, socket: Path) -> None:
+    def __init__(self, cloud: FakeCloud, folder: Path) -> None:
         self._closed = False
-        self._cloud, self._listener = cloud, Listener(str(socket), "AF_UNIX", backlog=64, authkey=KEY)
+        self._cloud, self._listener = cloud, Listener(address_of(folder), "AF_UNIX", backlog=64, authkey=KEY)
         threading.Thread(target=self._accept, name="cloud", daemon=True).start()
 
     def close(self) -> None:
@@ -69,9 +75,9 @@ class DistantCloud:
     """The cloud as a process sees it: every method of the fake, by name, whatever the interface grows to be."""
 
     def __init__(
-        self, socket: Path, *, after: Callable[[str], None] = lambda _: None, faults: Faults | None = None
+        self, folder: Path, *, after: Callable[[str], None] = lambda _: None, faults: Faults | None = None
     ) -> None:
-        self._socket, self._after, self._faults, self._mine = str(socket), after, faults, threading.local()
+        self._address, self._after, self._faults, self._mine = address_of(folder), after, faults, threading.local()
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
@@ -96,7 +102,7 @@ class DistantCloud:
     def _ask(self, method: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> tuple[str, Any]:
         connection: Connection | None = getattr(self._mine, "connection", None)
         if connection is None:
-            connection = self._mine.connection = Client(self._socket, "AF_UNIX", authkey=KEY)
+            connection = self._mine.connection = Client(self._address, "AF_UNIX", authkey=KEY)
         connection.send((method, arguments, options))
         kind, value = connection.recv()
         return kind, value

@@ -108,7 +108,7 @@ class Platform:
         self.cloud.register_image(name="toy", digest=digest_of(self.platform, ANALYSIS), architecture="x86_64")
         self.ledger: Ledger = open_ledger(database)
         self.counts, self.random = Counts(), random.Random(1)  # noqa: S311  (a plan that can be repeated)
-        self._host = CloudHost(self.cloud, folder / "cloud")
+        self._host = CloudHost(self.cloud, folder)
         self._actors = Actors(self.cloud, self._lookup)
         self.counts.deaths = self._actors.deaths
         self._roles = ["watcher", *["worker"] * workers]

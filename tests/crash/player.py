@@ -74,9 +74,9 @@ def play(part: Part) -> None:
     )
     points = KillPoints(folder / "points", armed=part.armed, only=part.only)
     faults = Faults(folder / "faults", kinds=part.faults)
-    cloud = DistantCloud(folder / "cloud", after=points.after_effect, faults=faults)
+    cloud = DistantCloud(folder, after=points.after_effect, faults=faults)
     # Terraform tries again by itself what AWS did not answer; what it cannot get around comes out of `faults`, too.
-    for_terraform = DistantCloud(folder / "cloud", after=points.after_effect)
+    for_terraform = DistantCloud(folder, after=points.after_effect)
 
     def make_life(shop: Shop) -> MarkedLife:
         quick = replace(shop, look_s=0.1, wait=lambda seconds: stop.wait(min(seconds, 0.05)), patience=PATIENCE)
