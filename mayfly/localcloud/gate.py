@@ -6,12 +6,13 @@ both are shut here. An answer to a call that changes something leaves only when 
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from mayfly.localcloud.configuration import OFFER
-from mayfly.localcloud.home import free_bytes
+from mayfly.localcloud.home import free_bytes, sync_files
 from mayfly.localcloud.http import (
     Application,
     Event,
@@ -26,7 +27,7 @@ from mayfly.localcloud.http import (
     replay,
 )
 from mayfly.localcloud.journal import Journal
-from mayfly.localcloud.objects import write_errors
+from mayfly.localcloud.objects import unsynced, write_errors
 
 SPARE = 8 << 20
 """Bytes that must stay free on disk: state can then still be written, and jobs can still be taken down."""
@@ -81,10 +82,14 @@ class Gate:
         if changes and request.method != "DELETE" and not self._has_room(request):
             await refuse(send, 507, "InsufficientStorage", "The disk of the embedded cloud is full.", service="s3")
             return
+        written: list[Path] = []
         errors: list[OSError] = []
+        unsynced.set(written)
         write_errors.set(errors)
         of_bucket = changes and (request.path.startswith(_CONTROL) or "/" not in request.path.strip("/"))
-        await self._emulator(scope, receive, _Kept(self._journal, "s3" if of_bucket else "", errors, send, "s3"))
+        state = "s3" if of_bucket else ""
+        kept = _Kept(self._journal, send, service="s3", state=state, errors=errors, written=written)
+        await self._emulator(scope, receive, kept)
 
     async def _call(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
         body = await read_body(receive, _CALL)
@@ -100,7 +105,7 @@ class Gate:
         # A delivery hides a message for a while: if that is lost, the message is delivered again, as SQS may anyway.
         at_once = not reads and action != "ReceiveMessage"
         state = OFFER[request.service]
-        kept = _Kept(self._journal, state if at_once else "", [], send, request.service)
+        kept = _Kept(self._journal, send, service=request.service, state=state if at_once else "", errors=[])
         await self._emulator(scope, replay(body, receive), kept)
         if action == "ReceiveMessage":
             self._journal.save_soon(state)
@@ -113,19 +118,31 @@ class Gate:
 class _Kept:
     """A channel to the client that holds an answer back until what it says is on disk; an error takes its place."""
 
-    def __init__(self, journal: Journal, state: str, errors: list[OSError], send: Send, service: str) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        send: Send,
+        *,
+        service: str,
+        state: str,
+        errors: list[OSError],
+        written: Sequence[Path] = (),
+    ) -> None:
         self._journal, self._state, self._errors, self._send, self._service = journal, state, errors, send, service
+        self._written = written
         self._replaced = False
 
     async def __call__(self, event: Event) -> None:
         if self._replaced:
             return
         if event["type"] == "http.response.start":
-            if self._state and event["status"] < 400:  # noqa: PLR2004 - HTTP's own
-                try:
+            try:
+                if self._written:
+                    await asyncio.to_thread(sync_files, self._written)
+                if self._state and event["status"] < 400:  # noqa: PLR2004 - HTTP's own
                     await self._journal.save(self._state)
-                except OSError as error:
-                    self._errors.append(error)
+            except OSError as error:
+                self._errors.append(error)
             if self._errors:
                 self._replaced = True
                 message = f"The embedded cloud could not write to its disk: {self._errors[0].strerror}."

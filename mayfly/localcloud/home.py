@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from mmap import mmap
@@ -131,15 +131,31 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_file(path, json.dumps(content, indent=1, sort_keys=True))
 
 
-def write_file(path: Path, content: str | bytes | mmap) -> None:
+def write_file(path: Path, content: str | bytes | mmap, *, sync: bool = True) -> None:
     """Write a file whole or not at all, readable by its owner only, and see it onto the disk.
 
     The emulator leaves out drafts (`DRAFT`) when it reads its folders.
 
+    Args:
+        path: the file.
+        content: what it shall hold.
+        sync: whether it is on the disk when this returns; who says no calls `sync_files` later.
+
     Raises:
         OSError: the disk is full or the folder is gone; the old content stands.
     """
-    write_whole(path, content, mode=0o600)
+    write_whole(path, content, mode=0o600, sync=sync)
+
+
+def sync_files(paths: Iterable[Path]) -> None:
+    """See files onto the disk; those that are gone again need it no more.
+
+    Raises:
+        OSError: the disk does not take them.
+    """
+    for path in paths:
+        with suppress(FileNotFoundError), path.open("rb") as file:
+            os.fdatasync(file.fileno())
 
 
 def bind_port(asked: int, remembered: int) -> socket.socket:

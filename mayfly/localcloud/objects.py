@@ -23,6 +23,10 @@ MAPPED = 1 << 20
 _CHUNK = 1 << 20
 write_errors: ContextVar[list[OSError] | None] = ContextVar("write_errors", default=None)
 """Where a request collects the errors of writing its object; the emulator itself only logs them."""
+unsynced: ContextVar[list[Path] | None] = ContextVar("unsynced", default=None)
+"""Where a request collects what it wrote and has not seen onto the disk; None where nobody does that afterwards.
+
+A disk takes milliseconds for it, in which the emulator's only loop would answer nobody else."""
 
 
 def mend(on_event: Callable[[], None]) -> None:
@@ -43,7 +47,10 @@ def _mend_writing() -> None:
     def write(path: str, data: bytes | mmap.mmap | str, *, text: bool = False) -> None:
         del text
         try:
-            write_file(Path(path), data)
+            later = unsynced.get()
+            write_file(Path(path), data, sync=later is None)
+            if later is not None:
+                later.append(Path(path))
         except OSError as error:
             if (errors := write_errors.get()) is not None:
                 errors.append(error)

@@ -104,7 +104,9 @@ def run_task(
     log = TaskLog(work / "task.log", manifest.log_limit_bytes)
     family = Family()
     board = Board(manifest=manifest, started=clock.now(), stdout=LastLines(LAST_LINES), stderr=LastLines(LAST_LINES))
-    outlook = Outlook(manifest=manifest, store=store, clock=clock, ask_metadata=ask_metadata, timer=timer_folder(environ))
+    outlook = Outlook(
+        manifest=manifest, store=store, clock=clock, ask_metadata=ask_metadata, timer=timer_folder(environ)
+    )
     task = Task(
         manifest=manifest,
         store=store,

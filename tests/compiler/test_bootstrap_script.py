@@ -107,7 +107,7 @@ def test_another_agent_than_the_one_meant_is_not_run(machine: Machine, store: St
     seen = run(machine, make_script(store, zipapp(SAY_MANIFEST)))
     assert "the agent that came is not the one that was meant" in seen
     assert "AGENT" not in seen
-    assert "the agent could not be fetched (status 1); shutting down" in seen
+    assert "the agent could not be fetched (status 93); shutting down" in seen
     assert store.asked == 1
     assert machine.log.read_text() == "shutdown -h now\n"
 
