@@ -32,7 +32,8 @@ from runner.monitor import Signs
 from runner.reaper import sweep
 from runner.shop import LOCK_LEASE, Shop
 from runner.stopping import Stopping
-from runner.workspace import change_tasks, machines_in
+from runner.workplace import Workplace
+from runner.workspace import machines_in
 from state.backend import S3Backend
 from state.chronicle import Attempt, Tried
 from state.errors import TerraformError
@@ -65,9 +66,9 @@ class Look(Protocol):
 class Furnisher:
     """Gets a machine for every task that needs one."""
 
-    def __init__(self, shop: Shop, look: Look) -> None:
+    def __init__(self, shop: Shop, workplace: Workplace, look: Look) -> None:
         """Work with `shop`; `look` is called while Terraform is busy, to follow the machines that work already."""
-        self._shop, self._look = shop, look
+        self._shop, self._workplace, self._look = shop, workplace, look
 
     def agent(self) -> Agent:
         """Publish the agent, and return where machines get it."""
@@ -198,7 +199,7 @@ class Furnisher:
             )
             for one in moved
         }
-        change_tasks(shop.jobs / job.id, values)
+        self._workplace.change(job.id, values)
 
     def _wait_for_turn(self, job: Job, count: int) -> None:
         pace = self._shop.pace

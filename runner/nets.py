@@ -10,6 +10,7 @@ from pathlib import Path
 
 from runner.cloud_values import Cloud
 from runner.reaper import FORGOTTEN
+from runner.workplace import COPY
 from state.backend import Backend, S3Backend
 from state.chronicle import Chronicle
 from state.errors import StateError
@@ -44,14 +45,14 @@ def stale_workspaces(folder: Path, ledger: Ledger, now: datetime) -> list[Path]:
     return found
 
 
-def stale_locks(cloud: Cloud, backend: Backend, ledger: Ledger, now: datetime) -> list[str]:
-    """Return the keys of the locks on states of jobs that are over: their holders died."""
+def stale_objects(cloud: Cloud, backend: Backend, ledger: Ledger, now: datetime) -> list[str]:
+    """Return the keys of the locks on states, and of the workspaces, of jobs that are over: their workers died."""
     if not isinstance(backend, S3Backend):
         return []  # a file's lock dies with the process that holds it
     return [
         one.key
         for one in cloud.list(backend.bucket, "jobs/")
-        if one.key.endswith(LOCK)
+        if one.key.endswith((LOCK, COPY))
         and now - one.modified > FORGOTTEN
         and is_over(ledger, one.key.removeprefix("jobs/").split(".", 1)[0])
     ]
@@ -63,10 +64,10 @@ def clear(cloud: Cloud, backend: Backend, ledger: Ledger, folder: Path, now: dat
     for path in stale_workspaces(folder, ledger, now):
         shutil.rmtree(path, ignore_errors=True)
         told.append(f"workspace {path.name}")
-    for key in stale_locks(cloud, backend, ledger, now):
+    for key in stale_objects(cloud, backend, ledger, now):
         if isinstance(backend, S3Backend):
             cloud.delete(backend.bucket, key)
-            told.append(f"lock {key}")
+            told.append(f"{'lock' if key.endswith(LOCK) else 'workspace'} {key}")
     return told
 
 

@@ -13,6 +13,7 @@ from runner.billing import Biller
 from runner.furnish import find_lock, others_at_work
 from runner.reaper import sweep
 from runner.shop import LOCK_LEASE, Shop
+from runner.workplace import Workplace
 from state.backend import S3Backend
 from state.errors import CloudError, TerraformError
 from state.job import Ending, Job, JobStatus
@@ -29,9 +30,9 @@ log = logging.getLogger(__name__)
 class Takedown:
     """Takes jobs down. Every call may be repeated."""
 
-    def __init__(self, shop: Shop, biller: Biller) -> None:
+    def __init__(self, shop: Shop, workplace: Workplace, biller: Biller) -> None:
         """Work with `shop`; `biller` notes when machines end."""
-        self._shop, self._biller = shop, biller
+        self._shop, self._workplace, self._biller = shop, workplace, biller
 
     def destroy(self, job: Job, ending: Ending) -> None:
         """Take everything of a job down; return only when nothing is left.
@@ -40,10 +41,11 @@ class Takedown:
             CloudError: something is still there; try again.
             TerraformError: another worker's Terraform holds the lock; try again.
         """
-        shop, root = self._shop, self._shop.jobs / job.id
+        shop = self._shop
         self._let_them_go(job, ending)
         self._biller.note(job)
-        if (root / "terraform.tfstate").exists() or (root.exists() and isinstance(shop.backend, S3Backend)):
+        root = self._workplace.enter_if_possible(job.id)
+        if root is not None and ((root / "terraform.tfstate").exists() or isinstance(shop.backend, S3Backend)):
             self._destroy_by_terraform(job)
         self._sweep(job.id)
         self._biller.note(job)

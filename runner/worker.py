@@ -28,7 +28,8 @@ from runner.sight import Sight
 from runner.takedown import Takedown
 from runner.tasks import TaskKeeper
 from runner.telling import Teller
-from runner.workspace import keep_evidence, write_once
+from runner.workplace import Workplace
+from runner.workspace import keep_evidence
 from state.backend import S3Backend
 from state.chronicle import Tried
 from state.errors import CloudError
@@ -56,9 +57,10 @@ class Worker:
         self.shop = shop
         self._teller, self.biller = Teller(shop), Biller(shop)
         self._fleet = Fleet(shop.cloud, shop.deployment.name)
-        self._furnisher = Furnisher(shop, self._observe)
+        self._workplace = Workplace(shop)
+        self._furnisher = Furnisher(shop, self._workplace, self._observe)
         self._tasks = TaskKeeper(shop)
-        self._takedown = Takedown(shop, self.biller)
+        self._takedown = Takedown(shop, self._workplace, self.biller)
         self._eyes: dict[str, Observer] = {}
         self._watched = 0
         self._known: dict[str, JobStatus] = {}  # so that a look that sees nothing new writes nothing
@@ -91,9 +93,10 @@ class Worker:
         admitted_s = record.admitted.duration_s - record.extra_s
         shop.ledger.set_deadline(job_id, now + PROVISIONING + timedelta(seconds=admitted_s) + WRAP_UP)
         record = shop.ledger.job(job_id)  # time that it is granted meanwhile moves both, its limit and its deadline
-        job, root = record.admitted, shop.jobs / job_id
-        if not root.exists():
-            files = render_workspace(
+        job = record.admitted
+        self._workplace.make(
+            job_id,
+            lambda: render_workspace(
                 job,
                 deployment=shop.deployment,
                 agent=agent,
@@ -102,12 +105,8 @@ class Worker:
                 lock=shop.terraform.lock_file(),
                 backend="s3" if isinstance(shop.backend, S3Backend) else "local",
                 attempts=self._furnisher.attempts(job),
-            )
-            write_once(root, files)
-        if isinstance(shop.backend, S3Backend):
-            shop.terraform.init(root, shop.backend.settings(f"jobs/{job_id}"))
-        else:
-            shop.terraform.prepare(root)
+            ),
+        )
         note_facts(shop, job)
         shop.ledger.tell(job_id, "workspace written", now, once="workspace")
         return None
@@ -119,6 +118,7 @@ class Worker:
 
     def _provision(self, job: Job) -> Ending | None:
         self._teller.shine(job, self.shop.ledger.orders(job.id))
+        self._workplace.enter(job.id)
         if (ending := self._furnisher.furnish(job)) is not None:
             return ending
         self.biller.note(job)
@@ -236,7 +236,7 @@ class Worker:
         """
         shop, record = self.shop, self.shop.ledger.job(job_id)
         job, deadline = record.job, record.deadline
-        if job is None or not (shop.jobs / job_id).exists():
+        if job is None or self._workplace.enter_if_possible(job_id) is None:
             return ending
 
         tries = iter(range(1, 1_000_000))
@@ -281,20 +281,18 @@ class Worker:
 
     def certify(self, job_id: str) -> str:
         """Keep the workspace as evidence, write the last certificate and the end marker, and forget the workspace."""
-        record, root = self.shop.ledger.job(job_id), self.shop.jobs / job_id
-        if root.exists() and record.job is not None:
+        record, root = self.shop.ledger.job(job_id), self._workplace.enter_if_possible(job_id)
+        if root is not None and record.job is not None:
             self._keep_evidence(root, record.job)
         status = self.shop.certifier.close(job_id)
-        shutil.rmtree(root, ignore_errors=True)
+        shutil.rmtree(self.shop.jobs / job_id, ignore_errors=True)
         return status
 
     def _keep_evidence(self, root: Path, job: Job) -> None:
-        cloud, backend = self.shop.cloud, self.shop.backend
         try:
-            complete_logs(cloud, job)
-            keep_evidence(cloud, root, job.results)
-            if isinstance(backend, S3Backend):  # beside the workspace, and as useless as that once nothing is left
-                cloud.delete(backend.bucket, backend.settings(f"jobs/{job.id}")["key"])
+            complete_logs(self.shop.cloud, job)
+            keep_evidence(self.shop.cloud, root, job.results)
+            self._workplace.forget(job.id)
         except CloudError as error:
             if error.retryable:
                 raise

@@ -15,6 +15,9 @@ from state.files import write_whole
 from state.keys import ResultKeys
 
 VALUES = "job.auto.tfvars.json"
+LOG = "terraform.log"
+KEPT = ".kept"
+"""Names the copy of a workspace that is the same as what lies here: its ETag."""
 EVIDENCE_LIMIT = 64 * 1024 * 1024
 """Bytes of one file that is kept; Terraform's log of a huge job is cut there."""
 
@@ -71,18 +74,24 @@ def change_tasks(root: Path, tasks: Mapping[str, object]) -> None:
     write_whole(path, tidy_json(values))
 
 
+def generated_files(root: Path) -> dict[str, str]:
+    """Return every file that the compiler wrote into a workspace, text by path."""
+    return {
+        path.relative_to(root).as_posix(): path.read_text(encoding="utf-8")
+        for path in sorted(root.rglob("*"))
+        if _is_evidence(root, path) and path.name != LOG
+    }
+
+
 def file_hashes(root: Path) -> dict[str, str]:
     """Return the SHA-256 of every file that the compiler wrote into a workspace, by its path."""
-    return {
-        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(root.rglob("*"))
-        if _is_evidence(root, path) and path.name != "terraform.log"
-    }
+    return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in generated_files(root).items()}
 
 
 def _is_evidence(root: Path, path: Path) -> bool:
     name = path.relative_to(root).as_posix()
-    return not (path.is_symlink() or not path.is_file() or name.startswith(".terraform/") or ".tfstate" in name)
+    ours = name.startswith(".terraform/") or ".tfstate" in name or name == KEPT
+    return path.is_file() and not path.is_symlink() and not ours
 
 
 def keep_evidence(cloud: Cloud, root: Path, keys: ResultKeys) -> None:

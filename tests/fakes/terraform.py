@@ -44,6 +44,7 @@ class FakeTerraform:
 
     def __init__(self, *, on_apply: Effect | None = None, on_destroy: Effect | None = None) -> None:
         self.on_apply, self.on_destroy = on_apply, on_destroy
+        self.states: Path | None = None  # where states lie that are kept in S3, one for all machines
         self.calls: list[Call] = []
         self._failures: dict[str, deque[Exception]] = {}
         self._held: dict[str, threading.Event] = {}
@@ -241,8 +242,10 @@ class FakeTerraform:
 
     def _path(self, root: Path) -> Path:
         backend = root / ".terraform" / "backend.json"
-        path = json.loads(backend.read_text()).get("path") if backend.exists() else None
-        return Path(path) if path else root / "terraform.tfstate"
+        settings = json.loads(backend.read_text()) if backend.exists() else {}
+        if self.states is not None and "key" in settings:
+            return self.states / settings["key"]
+        return Path(settings["path"]) if "path" in settings else root / "terraform.tfstate"
 
     def _state(self, root: Path) -> dict[str, Any]:
         path = self._path(root)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from runner.cloud_values import DEADLINE_TAG
-from runner.nets import clear, reconcile, stale_locks, stale_workspaces
+from runner.nets import clear, reconcile, stale_objects, stale_workspaces
 from runner.reaper import DEVELOPER_TAG, EXEMPT_TAG, forgotten
 from state.backend import LocalBackend, S3Backend
 from state.chronicle import Attempt, Chronicle, Tried
@@ -94,10 +94,12 @@ def test_locks_of_jobs_that_are_over_are_removed_and_those_of_living_ones_are_no
     for job in (ALIVE.id, OVER.id):
         cloud.write("states", f"jobs/{job}.tfstate", b"{}")
         cloud.write("states", f"jobs/{job}.tfstate.tflock", b"{}")
-    assert stale_locks(cloud, backend, ledger, NOW) == []
+        cloud.write("states", f"jobs/{job}.workspace.json", b"{}")
+    assert stale_objects(cloud, backend, ledger, NOW) == []
     later = NOW + timedelta(minutes=16)
-    assert clear(cloud, backend, ledger, tmp_path / "jobs", later) == [f"lock jobs/{OVER.id}.tfstate.tflock"]
-    assert len(list(cloud.list("states", "jobs/"))) == 3
+    told = clear(cloud, backend, ledger, tmp_path / "jobs", later)
+    assert told == [f"lock jobs/{OVER.id}.tfstate.tflock", f"workspace jobs/{OVER.id}.workspace.json"]
+    assert len(list(cloud.list("states", "jobs/"))) == 4
 
 
 def test_where_ledger_and_cloud_differ_is_said_at_the_start(cloud: FakeCloud, ledger: Ledger) -> None:
