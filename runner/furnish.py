@@ -5,10 +5,9 @@ Everything is decided by what the chronicle says, so that the same call after a 
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from typing import Protocol
 
@@ -27,14 +26,13 @@ from runner.capacity import (
 )
 from runner.certify import REFUSAL
 from runner.facts import facts_of
-from runner.failures import LOCK_FIELD
+from runner.known import accept_quick, forget_replaced, machines, taken_back
+from runner.locks import LOCK_LEASE, find_lock, others_at_work, say_at_work, say_done
 from runner.monitor import Signs
 from runner.reaper import sweep
-from runner.shop import LOCK_LEASE, Shop
+from runner.shop import Shop
 from runner.stopping import Stopping
 from runner.workplace import Workplace
-from runner.workspace import machines_in
-from state.backend import S3Backend
 from state.chronicle import Attempt, Tried
 from state.errors import TerraformError
 from state.job import Ending, Job, JobStatus
@@ -142,13 +140,13 @@ class Furnisher:
 
     def _apply(self, job: Job, wanting: list[Attempt]) -> None:
         shop, root = self._shop, self._shop.jobs / job.id
-        self._accept_quick(job)
-        machines = self._machines(job) if self._has_instances(job) else {}
-        machines = self._forget_replaced(job, machines, wanting)
+        accept_quick(shop, job)
+        known = machines(shop, job) if self._has_instances(job) else {}
+        known = forget_replaced(shop, job, known, wanting)
         self._write_values(job, [one for one in wanting if one.number])
-        known = frozenset(identity for _, identity in machines.values())
         # A machine that Terraform forgot (its process was killed) would write the same results as its successor.
-        sweep(shop.cloud, deployment=shop.deployment.name, job=job.id, keep=known, wait=shop.wait)
+        keep = frozenset(identity for _, identity in known.values())
+        sweep(shop.cloud, deployment=shop.deployment.name, job=job.id, keep=keep, wait=shop.wait)
         self._wait_for_turn(job, len(wanting))
         with Attendant(partial(self._attend, job), every_s=shop.rhythm_s(len(job.tasks))) as stop:
             # Machines that Terraform made before are not looked at again: one that finished its task and terminated
@@ -158,29 +156,18 @@ class Furnisher:
                 parallelism=side_by_side(len(wanting), paced=shop.pace is not None),
                 log=root / "terraform.log",
                 stop=stop.is_set,
-                refresh=not machines,
+                refresh=not known,
             )
-        shop.leases.release(self._lock_name(job))
+        say_done(shop, job.id)
         number = max(one.number for one in wanting)
         shop.chronicle.note(job.id, f"apply/{number}", facts_of(summary))
 
     def _attend(self, job: Job) -> bool:
         shop = self._shop
-        shop.leases.beat(self._lock_name(job), shop.clock())
+        say_at_work(shop, job.id)
         self._look(job)
         wish = shop.ledger.stop_request(job.id)
         return shop.stopping() or (wish is not None and wish.due <= shop.clock())
-
-    def _forget_replaced(
-        self, job: Job, machines: dict[int, tuple[str, str]], wanting: Iterable[Attempt]
-    ) -> dict[int, tuple[str, str]]:
-        """Take machines that were taken back out of Terraform's state; return those that are left in it."""
-        past = {one.instance for one in self._shop.chronicle.attempts(job.id) if one.outcome is Tried.INTERRUPTED}
-        wanted = {one.task for one in wanting}
-        gone = {number: one for number, one in machines.items() if number in wanted and one[1] in past}
-        if gone:
-            self._shop.terraform.forget(self._shop.jobs / job.id, [address for address, _ in gone.values()])
-        return {number: one for number, one in machines.items() if number not in gone}
 
     def _write_values(self, job: Job, moved: list[Attempt]) -> None:
         """Let the workspace say where the tasks stand that are tried again."""
@@ -213,11 +200,10 @@ class Furnisher:
     def _keep_started(self, job: Job) -> None:
         """Keep which machines there are now; they work already, whatever became of the others."""
         shop = self._shop
-        machines = self._machines(job)
-        past = {one.instance for one in shop.chronicle.attempts(job.id) if one.outcome is Tried.INTERRUPTED}
+        known, past = machines(shop, job), taken_back(shop, job)
         for one in self.wanting(job):
-            if one.task in machines and machines[one.task][1] not in past:
-                shop.chronicle.mark(one, Tried.STARTED, instance=machines[one.task][1])
+            if one.task in known and known[one.task][1] not in past:
+                shop.chronicle.mark(one, Tried.STARTED, instance=known[one.task][1])
 
     def _keep_quick(self, job: Job, error: TerraformError) -> TerraformError:
         """Keep machines that were done before Terraform looked at them; return the error without them.
@@ -225,7 +211,7 @@ class Furnisher:
         Terraform first looks at a new instance after 10 s, under load later. One that has finished its task by then
         and turned itself off is a failure to it; to us it is a machine whose agent was heard.
         """
-        shop, tainted = self._shop, self._machines(job, tainted=True)
+        shop, tainted = self._shop, machines(self._shop, job, tainted=True)
         heard = {one.instance.id for one in self._look(job, fresh=True) if one.instance and (one.heard or one.report)}
         quick = [one for one in self.wanting(job) if tainted.get(one.task, ("", ""))[1] in heard]
         for one in quick:
@@ -233,20 +219,6 @@ class Furnisher:
         names = {tainted[one.task][1] for one in quick}
         left = [text for text in error.diagnostics if not any(name in text for name in names)]
         return TerraformError(str(error), command=error.command, diagnostics=left, log=error.log)
-
-    def _accept_quick(self, job: Job) -> None:
-        """Let Terraform's state, too, take machines as they are that were done before it looked at them.
-
-        Only now, before another apply, because that takes a Terraform for each.
-        """
-        current = self._shop.chronicle.current(job.id)
-        addresses = [
-            address
-            for task, (address, identity) in self._machines(job, tainted=True).items()
-            if task in current and current[task].outcome is Tried.STARTED and current[task].instance == identity
-        ]
-        if addresses:
-            self._shop.terraform.accept(self._shop.jobs / job.id, addresses)
 
     def _go_on(self, job: Job, outcome: Tried, error: TerraformError) -> None:
         """Try the next way for the tasks that got no machine; after the last one, wait and begin again, or give up."""
@@ -303,21 +275,8 @@ class Furnisher:
         reason = f"{first.reason[:1].upper()}{first.reason[1:]}. Tried: {'; '.join(tried)}."
         return Ending(status=JobStatus.FAILED, reason=reason)
 
-    def _machines(self, job: Job, *, tainted: bool = False) -> dict[int, tuple[str, str]]:
-        """Return the machines that Terraform's state knows. A local state is a file: no Terraform is started for it."""
-        shop, root = self._shop, self._shop.jobs / job.id
-        if isinstance(shop.backend, S3Backend):
-            return machines_in(shop.terraform.pull_state(root), tainted=tainted)
-        path = root / "terraform.tfstate"
-        return machines_in(path.read_text(encoding="utf-8"), tainted=tainted) if path.exists() else {}
-
     def _has_instances(self, job: Job) -> bool:
         return bool(self._shop.cloud.instances(deployment=self._shop.deployment.name, job=job.id))
-
-    # Locks ----------------------------------------------------------------------------------------------------------
-
-    def _lock_name(self, job: Job) -> str:
-        return f"terraform/{job.id}/{self._shop.name}"
 
     def _break_dead_lock(self, job: Job, error: TerraformError) -> bool:
         """Break a lock whose holder is dead: no other worker has said lately that it runs Terraform for this job."""
@@ -333,19 +292,3 @@ class Furnisher:
         shop.terraform.unlock(shop.jobs / job.id, found)
         shop.ledger.tell(job.id, f"broke the lock {found} of a Terraform that is dead", now)
         return True
-
-
-def find_lock(error: TerraformError) -> str | None:
-    """Return the id of the lock that stopped a Terraform; None when it was no lock."""
-    text = "\n".join(error.diagnostics)
-    if "lock" not in text.lower():
-        return None
-    found = dict(LOCK_FIELD.findall(text)).get("ID") or next(iter(re.findall(r"\bID:\s+([0-9a-f-]{36})", text)), None)
-    return str(found).split()[0] if found else None
-
-
-def others_at_work(shop: Shop, job_id: str, now: datetime) -> list[str]:
-    """Return the workers, besides this one, that run Terraform for a job by their leases."""
-    prefix = f"terraform/{job_id}/"
-    living = shop.leases.holders(now - LOCK_LEASE)
-    return sorted(one.removeprefix(prefix) for one in living if one.startswith(prefix) and one != prefix + shop.name)

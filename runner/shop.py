@@ -21,10 +21,6 @@ from state.lease import Leases
 from state.ledger import Ledger
 from state.pace import Pace
 
-LOCK_LEASE = timedelta(seconds=60)
-"""A worker that runs Terraform says so every look; after this long without it counts as dead, and its lock as left."""
-
-
 SHARE_S = 0.025
 """Seconds that each watched task adds to the time between two looks at the same job: at most 40 tasks a second."""
 

@@ -10,9 +10,9 @@ from functools import partial
 
 from runner.attend import Attendant
 from runner.billing import Biller
-from runner.furnish import find_lock, others_at_work
+from runner.locks import LOCK_LEASE, find_lock, forget_all, others_at_work, say_at_work
 from runner.reaper import sweep
-from runner.shop import LOCK_LEASE, Shop
+from runner.shop import Shop
 from runner.workplace import Workplace
 from state.backend import S3Backend
 from state.errors import CloudError, TerraformError
@@ -50,7 +50,7 @@ class Takedown:
         self._sweep(job.id)
         self._biller.note(job)
         self._biller.forget(job.id)
-        shop.leases.release_all(f"terraform/{job.id}/")
+        forget_all(shop, job.id)
 
     def _destroy_by_terraform(self, job: Job) -> None:
         shop, root = self._shop, self._shop.jobs / job.id
@@ -70,7 +70,7 @@ class Takedown:
                 shop.terraform.unlock(root, lock)
 
     def _beat(self, job: Job) -> bool:
-        self._shop.leases.beat(f"terraform/{job.id}/{self._shop.name}", self._shop.clock())
+        say_at_work(self._shop, job.id)
         return False
 
     def _sweep(self, job_id: str) -> None:
