@@ -58,6 +58,11 @@ def stale_objects(cloud: Cloud, backend: Backend, ledger: Ledger, now: datetime)
     ]
 
 
+def kind_of(key: str) -> str:
+    """Return what a stale object is, in a word."""
+    return "lock" if key.endswith(LOCK) else "workspace"
+
+
 def clear(cloud: Cloud, backend: Backend, ledger: Ledger, folder: Path, now: datetime) -> list[str]:
     """Remove stale workspaces and locks; return what was removed, in words."""
     told = []
@@ -67,7 +72,7 @@ def clear(cloud: Cloud, backend: Backend, ledger: Ledger, folder: Path, now: dat
     for key in stale_objects(cloud, backend, ledger, now):
         if isinstance(backend, S3Backend):
             cloud.delete(backend.bucket, key)
-            told.append(f"{'lock' if key.endswith(LOCK) else 'workspace'} {key}")
+            told.append(f"{kind_of(key)} {key}")
     return told
 
 

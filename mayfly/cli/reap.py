@@ -10,7 +10,7 @@ import click
 from mayfly.cli.context import Context
 from mayfly.cli.jobs import find_job
 from mayfly.cli.output import say, show_table
-from runner.nets import clear, stale_locks, stale_workspaces
+from runner.nets import clear, kind_of, stale_objects, stale_workspaces
 from runner.reaper import forgotten
 from runner.reaper import reap as remove_forgotten
 from state.chronicle import Chronicle
@@ -33,7 +33,7 @@ def reap(context: Context, *, dry_run: bool) -> None:
         now = datetime.now(UTC)
         rows = [(str(one.kind), one.id, one.job) for one in forgotten(cloud, ledger, deployment=name, now=now)]
         rows += [("workspace", path.name, path.name) for path in stale_workspaces(jobs, ledger, now)]
-        rows += [("lock", key, "") for key in stale_locks(cloud, backend, ledger, now)]
+        rows += [(kind_of(key), key, "") for key in stale_objects(cloud, backend, ledger, now)]
         show_table(("what", "id", "job"), rows, empty="Nothing is left behind.")
         return
     told: list[str] = []

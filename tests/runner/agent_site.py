@@ -43,7 +43,7 @@ class Site:
         programs = self.folder / "bin"
         programs.mkdir()
         switch = programs / "shutdown"
-        switch.write_text(f'#!/bin/sh\necho "$@" > {self.folder}/off\n')
+        switch.write_text(f'#!/bin/sh\necho "$@" > "{self.folder}/off"\n')
         switch.chmod(0o755)
         return subprocess.Popen(
             [str(self.python), "-I", "-S", str(self.archive.path), "--manifest", str(self.folder / "manifest.json")],
