@@ -13,6 +13,7 @@ import io
 import marshal
 import sys
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,8 @@ def build_agent(cache: Path, old: Path = OLD_LIBRARIES) -> AgentArchive:
         EnvironmentMissingError: a library is not installed, or the folder cannot be written.
     """
     sources = collect(old)
-    key = hashlib.sha256(f"{sys.implementation.cache_tag} {sys.version_info[:3]}\n".encode())
+    made_by = f"{sys.implementation.cache_tag} {sys.version_info[:3]} {zlib.ZLIB_RUNTIME_VERSION}\n"
+    key = hashlib.sha256(made_by.encode())
     for name, content in sources.items():
         key.update(f"{name} {hashlib.sha256(content).hexdigest()}\n".encode())
     path = cache / f"agent-{key.hexdigest()[:16]}.pyz"
@@ -86,9 +88,10 @@ def collect(old: Path = OLD_LIBRARIES) -> dict[str, bytes]:
 
 
 def pack(sources: Mapping[str, bytes]) -> bytes:
-    """Return the zip file: sorted, without times, not compressed, so that only the inputs decide about its bytes.
+    """Return the zip file: sorted and without times, so that only the inputs (and this zlib) decide about its bytes.
 
-    Not compressed also means that Python reads a module in one piece; the file crosses a network once per task.
+    What a machine with this Python reads is not compressed, because starting is what counts there. Sources, which only
+    other Pythons read, are: the file crosses a network once per task.
     """
     entries: dict[str, bytes] = {}
     for name, content in sources.items():
@@ -100,7 +103,8 @@ def pack(sources: Mapping[str, bytes]) -> bytes:
         for name, content in sorted(entries.items()):
             info = zipfile.ZipInfo(name, _EPOCH)
             info.create_system, info.external_attr = 3, 0o644 << 16
-            file.writestr(info, content)
+            compressed = zipfile.ZIP_DEFLATED if name.endswith(".py") else zipfile.ZIP_STORED
+            file.writestr(info, content, compress_type=compressed)
     return stream.getvalue()
 
 

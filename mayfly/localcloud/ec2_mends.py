@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
+from moto.core import responses as core_responses
 from moto.core.responses import ActionResult
 from moto.core.types import Base64EncodedString
 from moto.core.utils import utcnow
@@ -78,7 +80,7 @@ def mend(*, find_profile: Profile, console: Callable[[str], bytes]) -> None:
     _mend_reasons()
     _mend_images()
     _mend_security_groups()
-    _mend_tags()
+    _mend_look_ups()
 
     def get_console_output(self: Any) -> Any:
         # moto answers every call with the same sample text.
@@ -187,7 +189,7 @@ def _mend_security_groups() -> None:
     security_groups.SecurityGroupBackend._delete_security_group = delete_group
 
 
-def _mend_tags() -> None:
+def _mend_look_ups() -> None:
     # To find the tags of one resource moto goes through those of all, for every instance of every answer: with 70
     # instances half of the time of this process.
     def get_tags(self: Any) -> list[dict[str, str]]:
@@ -198,6 +200,8 @@ def _mend_tags() -> None:
         ]
 
     core.TaggedEC2Resource.get_tags = get_tags
+    # To find the method of an action it lists those of the class, anew for each call.
+    core_responses.method_names_from_class = cache(core_responses.method_names_from_class)
 
 
 def _mend_images() -> None:

@@ -30,6 +30,7 @@ from mayfly.localcloud.home import Home
 from mayfly.localcloud.limits import ControlGroups, limits_of, machine, remove_groups
 from mayfly.localcloud.machines import Machine, Machines
 from mayfly.localcloud.metadata import MetadataService
+from mayfly.localcloud.together import Together
 from mayfly.localcloud.world import GUEST, UNSAFE, WAY_OUT, Guest, Kind, base_python, command, environment, furnish
 from runner.bundled import is_bundled
 
@@ -83,28 +84,33 @@ class InstanceHost:
         self._port, self._endpoint, self._groups = port, endpoint, groups
         self._account, self._region = account, region
         self._running: dict[str, Running] = {}
+        self._unwanted: list[str] = []
         self._started: set[str] = set()
         self._cpus, self._memory = machine()
         self._turn = 0
-        self._settling = asyncio.Lock()
+        # One at a time: comparing with what was known before a launch would kill what was launched.
+        self._compare = Together(self._start_and_mark)
         # Named after this home, so that clearing up after a killed cloud takes no group from under another one.
-        self._prefix = f"mayfly-{hashlib.sha256(str(home.root).encode()).hexdigest()[:8]}-"
-        groups.sweep(self._prefix)
+        self._house = f"mayfly-{hashlib.sha256(str(home.root).encode()).hexdigest()[:8]}"
+        groups.sweep(self._house)
         self._closing = False
 
     async def settle(self) -> None:
         """Start what should run and kill what should not; return when the killed are dead."""
-        async with self._settling:  # comparing with what was known before a launch would kill what was launched
-            found = {known.id: known for known in await self._machines.all()}
-            for wanted in found.values():
-                running = self._running.get(wanted.id)
-                if running is not None:
-                    running.machine = running.metadata.machine = wanted
-                    self._interrupt_if_asked(running)
-                elif wanted.is_running and wanted.user_data and wanted.id not in self._started and not self._closing:
-                    self._launch(wanted)
-            gone = [r for name, r in self._running.items() if name not in found or not found[name].is_running]
-        await asyncio.gather(*(self._kill(running) for running in gone))
+        await self._compare()
+        await asyncio.gather(*(self._kill(self._running[name]) for name in self._unwanted if name in self._running))
+
+    async def _start_and_mark(self) -> None:
+        """Start what should run, and mark what should not."""
+        found = {known.id: known for known in await self._machines.all()}
+        for wanted in found.values():
+            running = self._running.get(wanted.id)
+            if running is not None:
+                running.machine = running.metadata.machine = wanted
+                self._interrupt_if_asked(running)
+            elif wanted.is_running and wanted.user_data and wanted.id not in self._started and not self._closing:
+                self._launch(wanted)
+        self._unwanted = [name for name in self._running if name not in found or not found[name].is_running]
 
     def console(self, instance: str) -> bytes:
         """Return what an instance printed last."""
@@ -119,6 +125,7 @@ class InstanceHost:
         """Kill everything: the cloud is about to end, and nothing outlives it."""
         self._closing = True
         await asyncio.gather(*(self._kill(running) for running in list(self._running.values())))
+        self._groups.sweep(self._house)
 
     def _launch(self, found: Machine) -> None:
         console = Console(self._home.consoles / f"{found.id}.log")
@@ -187,7 +194,7 @@ class InstanceHost:
             extra["MAYFLY_IMAGE_ROOT"] = str(image.resolve())
         limits = limits_of(found.type, cpus=self._cpus, memory=self._memory, turn=self._turn)
         self._turn += 1
-        groups = self._groups.make(self._prefix + found.id, limits)
+        groups = self._groups.make(self._house, found.id, limits)
         plan = {
             "parent": os.getpid(),
             "cpus": limits.cpus,

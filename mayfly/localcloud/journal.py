@@ -8,14 +8,15 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections import defaultdict
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ministack.core import persistence
 
 from mayfly.localcloud.home import write_file
+from mayfly.localcloud.together import Together
 
 log = logging.getLogger("mayfly.localcloud")
 State = Callable[[], Mapping[str, Any] | None]
@@ -35,9 +36,7 @@ class Journal:
         """Keep how to ask each service for its state; names are the emulator's file names."""
         self.folder = folder
         self._services = dict(services)
-        self._asked: defaultdict[str, int] = defaultdict(int)
-        self._written: defaultdict[str, int] = defaultdict(int)
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._savers = {service: Together(partial(self._save, service)) for service in self._services}
         self._later: dict[str, asyncio.Task[None]] = {}
 
     async def save(self, service: str) -> None:
@@ -46,15 +45,7 @@ class Journal:
         Raises:
             OSError: the disk is full.
         """
-        self._asked[service] += 1
-        wanted = self._asked[service]
-        async with self._locks[service]:
-            if self._written[service] >= wanted:
-                return
-            covers = self._asked[service]
-            content = self._snapshot(service)
-            await asyncio.to_thread(self._write, service, content)
-            self._written[service] = covers
+        await self._savers[service]()
 
     def save_soon(self, service: str) -> None:
         """Write a service's state shortly, once for all calls until then."""
@@ -65,6 +56,9 @@ class Journal:
         """Write everything: the last act of a clean stop."""
         for service in self._services:
             await self._save_quietly(service)
+
+    async def _save(self, service: str) -> None:
+        await asyncio.to_thread(self._write, service, self._snapshot(service))
 
     async def _save_later(self, service: str) -> None:
         await asyncio.sleep(_SOON)

@@ -19,9 +19,17 @@ log = logging.getLogger("mayfly.localcloud")
 _PERIOD = 100_000
 """Microseconds over which a CPU quota is counted; the kernel's own default."""
 _PROCESSES = 4096
+_TOGETHER = 3
+"""What all instances together weigh against everything else, of 10: what a person waits for goes before what they left
+to run, and the cloud's own answers before its instances, however many these are."""
 _CONTROLLERS = frozenset({"memory", "cpu", "pids"})
 _SHARE = 0.8
 """Part of this machine's memory that one instance may have at most: the rest keeps the platform alive."""
+Settings = Mapping[str, object]
+_HOUSE: Mapping[str, Settings] = {
+    "cpu": {"cpu.shares": 1024 * _TOGETHER // 10},
+    "unified": {"cgroup.subtree_control": "+memory +cpu +pids", "cpu.weight": 100 * _TOGETHER // 10},
+}
 _UNKNOWN = (2, 4.0)
 """CPUs and GiB of a type that the catalogue does not know."""
 
@@ -77,10 +85,16 @@ class ControlGroups:
 
     parents: Mapping[str, Path] = field(default_factory=dict)
 
-    def make(self, name: str, limits: Limits) -> list[Path]:
-        """Make the groups of an instance; return them, empty when this machine lets us make none."""
+    def make(self, house: str, name: str, limits: Limits) -> list[Path]:
+        """Make the groups of an instance; return them, empty when this machine lets us make none.
+
+        Args:
+            house: name of the group that holds those of all instances of one cloud.
+            name: the instance's.
+            limits: what it may use.
+        """
         quota = len(limits.cpus) * _PERIOD
-        settings: dict[str, dict[str, object]] = {
+        settings: dict[str, Settings] = {
             "memory": {"memory.limit_in_bytes": limits.memory},
             "cpu": {"cpu.cfs_period_us": _PERIOD, "cpu.cfs_quota_us": quota},
             "pids": {"pids.max": limits.processes},
@@ -93,12 +107,10 @@ class ControlGroups:
         }
         made = []
         for controller, parent in self.parents.items():
-            group = parent / name
+            group = parent / house / name
             try:
-                group.mkdir(exist_ok=True)
-                for file, value in settings[controller].items():
-                    if (group / file).exists():
-                        (group / file).write_text(str(value), encoding="ascii")
+                _set_up(parent / house, _HOUSE.get(controller, {}))
+                _set_up(group, settings[controller])
             except OSError as error:
                 log.info("no control group for %s (%s): %s", name, controller, error)
                 with suppress(OSError):
@@ -112,12 +124,19 @@ class ControlGroups:
         """Whether memory is limited by group."""
         return "memory" in self.parents or "unified" in self.parents
 
-    def sweep(self, prefix: str) -> None:
-        """Remove the groups of instances that are gone."""
+    def sweep(self, house: str) -> None:
+        """Remove the groups of instances that are gone, and the one that held them when all are."""
         for parent in self.parents.values():
-            for group in parent.glob(f"{prefix}*"):
+            for group in (*(parent / house).glob("i-*"), parent / house):
                 with suppress(OSError):
                     group.rmdir()
+
+
+def _set_up(group: Path, settings: Settings) -> None:
+    group.mkdir(exist_ok=True)
+    for file, value in settings.items():
+        if (group / file).exists():
+            (group / file).write_text(str(value), encoding="ascii")
 
 
 def remove_groups(groups: list[Path]) -> bool:

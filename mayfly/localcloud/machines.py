@@ -24,6 +24,7 @@ from moto.server import create_backend_app
 from werkzeug.test import Client
 
 from mayfly.localcloud.home import write_file
+from mayfly.localcloud.together import Together
 
 log = logging.getLogger("mayfly.localcloud")
 IMAGE_TAG = "mayfly:iae"
@@ -96,6 +97,8 @@ class Machines:
         self._account, self._region = account, region
         self._client = Client(create_backend_app("ec2"))
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ec2")
+        self._now = datetime.now(UTC)
+        self._save = Together(self._write)
 
     async def _in_turn(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
@@ -146,18 +149,22 @@ class Machines:
         self._thread.shutdown(wait=True)
 
     async def save(self, now: datetime) -> None:
-        """Write everything down.
+        """Write everything down; calls that come together share one writing.
 
         Raises:
             OSError: the disk is full.
         """
+        self._now = now
+        await self._save()
 
-        def work() -> None:
-            self._forget_old(now)
+    async def _write(self) -> None:
+        def snapshot() -> bytes:
+            self._forget_old(self._now)
             known = {account: dict(regions) for account, regions in ec2_backends.items()}
-            write_file(self.file, pickle.dumps((moto_version, known)))
+            return pickle.dumps((moto_version, known))
 
-        await self._in_turn(work)
+        content = await self._in_turn(snapshot)
+        await asyncio.to_thread(write_file, self.file, content)  # other calls go on while the disk takes it
 
     async def all(self) -> list[Machine]:
         """Return every instance that is remembered."""

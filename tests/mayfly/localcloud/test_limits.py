@@ -45,10 +45,16 @@ def test_version_1_groups_are_found_made_and_removed(tmp_path: Path) -> None:
         "pids": "pids",
     }
     assert groups.limits_memory
-    made = groups.make("mayfly-i-1", limits_of("m5.large", cpus=(0, 1), memory=24 * GIB, turn=0))
-    assert len(made) == 3
-    groups.sweep("mayfly-")
+    house = tmp_path / "fs/cpu,cpuacct/mayfly-1"
+    house.mkdir()
+    (house / "cpu.shares").touch()
+    made = groups.make("mayfly-1", "i-1", limits_of("m5.large", cpus=(0, 1), memory=24 * GIB, turn=0))
+    assert [one.relative_to(tmp_path / "fs").parts[-2:] for one in made] == [("mayfly-1", "i-1")] * 3
+    assert int((house / "cpu.shares").read_text()) < 1024 / 2  # all instances together: less than half of the cloud
+    (house / "cpu.shares").unlink()  # which the kernel does with its group
+    groups.sweep("mayfly-1")
     assert remove_groups(made)
+    assert not house.exists()
 
 
 def unified(folder: Path, controllers: str) -> Path:
@@ -64,11 +70,16 @@ def test_version_2_groups_are_made_where_memory_can_be_limited(tmp_path: Path) -
     unified(tmp_path / "fs/user/shell", "memory")
     groups = find_control_groups(tmp_path / "fs", own)
     assert groups.parents == {"unified": tmp_path / "fs/user/shell"}
-    made = tmp_path / "fs/user/shell/mayfly-i-1"
-    made.mkdir()
+    house = tmp_path / "fs/user/shell/mayfly-1"
+    made = house / "i-1"
+    made.mkdir(parents=True)
+    (house / "cpu.weight").touch()
+    (house / "cgroup.subtree_control").touch()
     for name in ("memory.max", "cpu.max", "pids.max"):
         (made / name).touch()
-    groups.make("mayfly-i-1", limits_of("m5.large", cpus=(0, 1), memory=24 * GIB, turn=0))
+    groups.make("mayfly-1", "i-1", limits_of("m5.large", cpus=(0, 1), memory=24 * GIB, turn=0))
+    assert (house / "cgroup.subtree_control").read_text() == "+memory +cpu +pids"
+    assert int((house / "cpu.weight").read_text()) < 100 / 2
     assert (made / "memory.max").read_text() == str(8 * GIB)
     assert (made / "cpu.max").read_text() == "200000 100000"
 
