@@ -98,8 +98,9 @@ def extend(ledger: Ledger, platform: Platform, job_id: str, extra_s: int, now: d
         cap=budget.amount,
         since=period_start(budget.period, now),
     )
-    text = f"granted {extra_s // 60} minutes more, {wanted.limit_s // 60} in all; "
-    ledger.tell(job_id, f"{text}{format_money(wanted.bound)} more are reserved", now)
+    minutes = extra_s // 60
+    text = f"granted {minutes} minute{'' if minutes == 1 else 's'} more, {wanted.limit_s // 60} in all; {format_money(wanted.bound)} more are reserved"
+    ledger.tell(job_id, text, now)
     return replace(wanted, deadline=deadline)
 
 
