@@ -99,7 +99,8 @@ def extend(ledger: Ledger, platform: Platform, job_id: str, extra_s: int, now: d
         since=period_start(budget.period, now),
     )
     minutes = extra_s // 60
-    text = f"granted {minutes} minute{'' if minutes == 1 else 's'} more, {wanted.limit_s // 60} in all; {format_money(wanted.bound)} more are reserved"
+    more = f"{minutes} minute{'' if minutes == 1 else 's'} more, {wanted.limit_s // 60} in all"
+    text = f"granted {more}; {format_money(wanted.bound)} more are reserved"
     ledger.tell(job_id, text, now)
     return replace(wanted, deadline=deadline)
 
