@@ -18,8 +18,9 @@ from state.backend import S3Backend
 from state.errors import CloudError, TerraformError
 from state.job import Ending, Job, JobStatus
 
-FAREWELL_S = 5
-"""How long machines that reported may take to shut down before Terraform is told to terminate them, seconds."""
+FAREWELL_S = (0.25, 0.25, 0.5, 1, 1, 1, 1)
+"""How long machines that reported may take to shut down before Terraform is told to terminate them, as seconds between
+looks. The first come soon, because most machines go at once."""
 SWEEP_TRIES, ABANDONED_TRIES = 120, 3
 """Looks, a second apart, until what is left of a job must be gone, or, when somebody gave up on it, may stay."""
 BEAT_S = LOCK_LEASE.total_seconds() / 6
@@ -97,9 +98,9 @@ class Takedown:
 
         For an instance that is gone Terraform needs 0.2 s, for one that it must terminate itself 10 s.
         """
-        for _ in range(FAREWELL_S if ending.status in {JobStatus.DONE, JobStatus.FAILED} else 0):
+        for pause_s in FAREWELL_S if ending.status in {JobStatus.DONE, JobStatus.FAILED} else ():
             if all(
                 one.is_gone for one in self._shop.cloud.instances(deployment=self._shop.deployment.name, job=job.id)
             ):
                 return
-            self._shop.wait(1)
+            self._shop.wait(pause_s)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -19,6 +19,9 @@ from state.job import Ending, Job, JobStatus
 LINGER = timedelta(seconds=60)
 """How long a machine may take to turn itself off after its report; then it is terminated."""
 
+Known = Callable[[], Mapping[int, Outcome]]
+"""Reads the endings that are kept of a job's tasks, by number; asked only when one has ended."""
+
 log = logging.getLogger(__name__)
 
 
@@ -33,11 +36,11 @@ class TaskKeeper:
         self,
         job: Job,
         all_signs: list[Signs],
-        known: Mapping[int, Outcome],
+        known: Known,
         now: datetime,
         gaps: Sequence[Gap] = (),
     ) -> dict[int, Verdict]:
-        """Return how the tasks ended that are over, by number; `known` is what was found out of them before.
+        """Return how the tasks ended that are over, by number; `known` reads what was found out of them before.
 
         A silent task is diagnosed when it is first found so; what was found then stays, because its machine goes. What
         happened in `gaps` is not held against it: nobody could look.
@@ -48,19 +51,17 @@ class TaskKeeper:
             if verdict is None:
                 continue
             if verdict.ending == "lost":
-                before = known.get(signs.task.number)
+                before = known().get(signs.task.number)
                 reason = before.reason if before else self._diagnose(job, signs, verdict)
                 verdict = replace(verdict, reason=reason)
             verdicts[signs.task.number] = verdict
         return verdicts
 
-    def note(
-        self, job: Job, all_signs: list[Signs], verdicts: Mapping[int, Verdict], known: Mapping[int, Outcome]
-    ) -> None:
+    def note(self, job: Job, all_signs: list[Signs], verdicts: Mapping[int, Verdict], known: Known) -> None:
         """Keep each ending once, and tell of failures at once, not when the slowest task is done."""
         for signs in all_signs:
             verdict = verdicts.get(signs.task.number)
-            if verdict is None or signs.task.number in known or verdict.ending == "stopped":
+            if verdict is None or verdict.ending == "stopped" or signs.task.number in known():
                 continue
             outcome = outcome_of(signs.task, verdict, None)
             self._shop.chronicle.end_task(job.id, outcome)

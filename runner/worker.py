@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from compiler.job import render_workspace
@@ -192,7 +192,7 @@ class Worker:
         """Act on what was seen; return the job's ending when it is over."""
         shop, now = self.shop, self.shop.clock()
         self.biller.note_ends(job, machines, signs)
-        orders, known = shop.ledger.orders(job.id), shop.chronicle.outcomes(job.id)
+        orders, known = shop.ledger.orders(job.id), cache(partial(shop.chronicle.outcomes, job.id))
         wish, deadline = orders.wish, orders.deadline or now
         verdicts = self._tasks.judge(job, signs, known, now, gaps)
         for one in signs:
@@ -258,7 +258,7 @@ class Worker:
         shop, observer = self.shop, self._observer(job)
         signs = observer.look()
         self.biller.note_ends(job, observer.machines, signs, is_over=True)
-        verdicts = self._tasks.judge(job, signs, shop.chronicle.outcomes(job.id), shop.clock())
+        verdicts = self._tasks.judge(job, signs, partial(shop.chronicle.outcomes, job.id), shop.clock())
         bad = check_results(shop.cloud, job, signs)
         ending = self._tasks.close(job, signs, verdicts, ending, bad)
         note_results(shop, job, signs)

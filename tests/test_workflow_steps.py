@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from tests.compiler.projects import MINIMAL, small_project
+from tests.git import git
 
 PROJECT = Path(__file__).parent.parent
 MARK = "<!-- mayfly-plan -->"
@@ -109,11 +110,6 @@ def runner(tmp_path: Path) -> Runner:
     made.answer("gh")
     made.answer("mayfly")
     return made
-
-
-def git(folder: Path, *words: str) -> None:
-    who = ("-c", "user.name=a", "-c", "user.email=a@b.example", "-c", "commit.gpgsign=false")
-    subprocess.run(["git", "-C", folder, *who, *words], check=True, capture_output=True)
 
 
 PLANS = [("plan", "check, and plan without credentials"), ("plan-state", "check and plan")]

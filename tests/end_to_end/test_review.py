@@ -17,6 +17,7 @@ import pytest
 
 from tests.compiler.projects import REPOSITORY
 from tests.end_to_end.living import Living
+from tests.git import git
 
 pytestmark = [
     pytest.mark.slow,
@@ -59,17 +60,7 @@ class Example:
         self.profile.write_text(PROFILE)
 
     def git(self, *arguments: str) -> None:
-        name = [
-            "-c",
-            "user.name=t",
-            "-c",
-            "user.email=t@example.org",
-            "-c",
-            "init.defaultBranch=main",
-            "-c",
-            "commit.gpgsign=false",
-        ]
-        subprocess.run(["git", *name, *arguments], cwd=self.living.project, check=True, capture_output=True)
+        git(self.living.project, *arguments)
 
     def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -20,20 +20,7 @@ from runner.review.planning import LANE_BYTES, OWN_BYTES, count_lanes, explain
 from runner.review.revision import Revision, affected_roots, read_revision, removed_roots
 from state.errors import TerraformError, UsageError
 from tests.compiler.projects import MINIMAL, REPOSITORY, Project, example_project
-
-
-def git(folder: Path, *arguments: str) -> None:
-    name = [
-        "-c",
-        "user.name=t",
-        "-c",
-        "user.email=t@example.org",
-        "-c",
-        "init.defaultBranch=main",
-        "-c",
-        "commit.gpgsign=false",
-    ]
-    subprocess.run(["git", *name, *arguments], cwd=folder, check=True, capture_output=True)
+from tests.git import git
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from mayfly.cli.main import run
 from state.errors import SourceError, UsageError
 from tests.compiler.projects import MINIMAL, Project, small_project
+from tests.git import git
 
 
 @pytest.fixture
@@ -23,17 +23,12 @@ def check(project: Project, *arguments: str) -> int:
     return run(["--project", str(project.folder), "check", *arguments])
 
 
-def git(project: Project, *arguments: str) -> None:
-    identity = ("-c", "user.name=T", "-c", "user.email=t@t.example", "-c", "commit.gpgsign=false")
-    subprocess.run(["git", *identity, *arguments], cwd=project.folder, check=True, capture_output=True)
-
-
 @pytest.fixture
 def released(project: Project) -> Project:
-    git(project, "init", "-q")
-    git(project, "add", "-A")
-    git(project, "commit", "-qm", "first")
-    git(project, "tag", "v1")
+    git(project.folder, "init", "-q")
+    git(project.folder, "add", "-A")
+    git(project.folder, "commit", "-qm", "first")
+    git(project.folder, "tag", "v1")
     return project
 
 
