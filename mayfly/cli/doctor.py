@@ -19,6 +19,7 @@ from mayfly.cli.context import Context
 from mayfly.cli.output import say, show_json, size
 from mayfly.cli.platform import as_json
 from mayfly.localcloud import find_sandbox
+from runner.agent_libraries import OLD_LIBRARIES
 from runner.mirror import REGISTRIES
 from runner.prepared import WAY_OUT as PROVIDER_WAY_OUT
 from runner.prepared import check_reach, find_prepared
@@ -82,6 +83,7 @@ def checks(context: Context, env: Mapping[str, str]) -> list[Callable[[], Findin
     """Return the checks, in the order in which they are told."""
     return [
         check_python,
+        check_agent,
         lambda: check_terraform(context, env),
         lambda: check_provider(context, env),
         check_sandbox,
@@ -96,6 +98,18 @@ def checks(context: Context, env: Mapping[str, str]) -> list[Callable[[], Findin
 def check_python() -> Finding:
     """Which Python runs this; every supported one is fine, for it could not be started otherwise."""
     return Finding(name="Python", verdict=Verdict.OK, found=f"{machine.python_version()} ({sys.executable})")
+
+
+def check_agent(old: Path = OLD_LIBRARIES) -> Finding:
+    """Which Pythons an instance may have: the agent carries the libraries for it."""
+    if old.is_dir():
+        return Finding(name="agent", verdict=Verdict.OK, found="runs on instances with Python 3.8 or newer")
+    return Finding(
+        name="agent",
+        verdict=Verdict.WARNING,
+        found="runs on instances with Python 3.10 or newer only",
+        way_out="For images with Python 3.8 or 3.9: `make setup-old`, then start the workers again.",
+    )
 
 
 def check_terraform(context: Context, env: Mapping[str, str]) -> Finding:

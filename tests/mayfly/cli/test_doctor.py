@@ -42,6 +42,13 @@ def test_a_terraform_that_will_do(context: Context, tmp_path: Path) -> None:
     assert "terraform 1.11.4" in finding.found
 
 
+def test_an_agent_without_its_older_libraries_is_a_warning_with_the_way_out(tmp_path: Path) -> None:
+    assert doctor.check_agent(tmp_path).verdict is Verdict.OK
+    finding = doctor.check_agent(tmp_path / "none")
+    assert finding.verdict is Verdict.WARNING
+    assert "make setup-old" in finding.way_out
+
+
 def without_provider(folder: Path) -> Toolchain:
     config = folder / "terraform.tfrc"
     return Toolchain(
@@ -85,7 +92,7 @@ def test_too_little_disk_is_a_warning(context: Context) -> None:
 def test_all_of_it(context: Context, capsys: pytest.CaptureFixture[str]) -> None:
     code = run(["--project", str(context.project), "doctor", "--json"])
     findings = json.loads(capsys.readouterr().out)
-    assert [f["name"] for f in findings][:3] == ["Python", "Terraform", "AWS provider"]
+    assert [f["name"] for f in findings][:3] == ["Python", "agent", "Terraform"]
     missing = any(f["verdict"] == "missing" for f in findings)
     assert code == (9 if missing else 0)
     assert all(f["way_out"] for f in findings if f["verdict"] != "ok")
