@@ -84,7 +84,7 @@ class TestAgainst:
 
     def test_what_cannot_be_read_there_counts_for_its_id(self, released: Project) -> None:
         released.write("blueprints/tiny/blueprint.yaml", "id: [\n")
-        git(released, "commit", "-qam", "broken")
+        git(released.folder, "commit", "-qam", "broken")
         released.add_blueprint("tiny", MINIMAL)
         assert check(released, "--against", "HEAD") == 0
 
