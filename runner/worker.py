@@ -236,7 +236,7 @@ class Worker:
         """
         shop, record = self.shop, self.shop.ledger.job(job_id)
         job, deadline = record.job, record.deadline
-        if job is None or self._workplace.enter_if_possible(job_id) is None:
+        if job is None:
             return ending
 
         tries = iter(range(1, 1_000_000))
@@ -255,6 +255,8 @@ class Worker:
         return outlast(shop, job, lambda: self._check(job, ending), give_up)
 
     def _check(self, job: Job, ending: Ending) -> Ending:
+        if self._workplace.enter(job.id) is None:
+            return ending  # it was never written: there is no machine, and no result
         shop, observer = self.shop, self._observer(job)
         signs = observer.look()
         self.biller.note_ends(job, observer.machines, signs, is_over=True)

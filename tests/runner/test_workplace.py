@@ -98,6 +98,18 @@ def test_without_the_copy_everything_goes_all_the_same(stage: Stage, tmp_path: P
     assert "destroy" not in stage.terraform.commands()
 
 
+def test_a_copy_that_is_out_of_reach_does_not_pass_results_unseen(stage: Stage, tmp_path: Path) -> None:
+    job, first = stage.job.id, worker_on(stage, "a", tmp_path)
+    first.prepare(job)
+    first.provision(job)
+    stage.report(outputs=[{"path": "x.npy", "size": 3}])
+    stage.cloud.fail_next("head", AWAY)
+    done = Ending(status=JobStatus.DONE, reason="1 dataset processed.")
+    ending = worker_on(stage, "b", tmp_path).collect(job, done)
+    assert ending.status is JobStatus.FAILED
+    assert "missing from the bucket: x.npy" in ending.reason
+
+
 def test_code_never_comes_from_a_bucket_of_users(stage: Stage, tmp_path: Path) -> None:
     job = stage.job.id
     worker_on(stage, "a", tmp_path).prepare(job)
